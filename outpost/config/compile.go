@@ -1,0 +1,206 @@
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/akprox/akprox/outpost"
+	"github.com/akprox/akprox/outpost/canon"
+)
+
+// Opened is what a provider of the document has become: what applications
+// need of it. Which kinds there are is cmd's business.
+type Opened struct {
+	// Credential answers the kind that app asks for identities.
+	Credential func(app *outpost.Application) outpost.Credential
+	SignsIn    bool           // people can sign in by it
+	Issuer     outpost.Issuer // where they are sent to; nil for a page of ours
+	JWKS       func() string  // the issuer's key set's URL; may be nil
+	// AfterSignOut is where the issuer sends people after it signed them out;
+	// "" leaves them on its own page.
+	AfterSignOut string
+}
+
+// Compile makes the applications of a document that Parse found nothing wrong
+// with. Each of its providers stands in providers under its name; version is
+// told to applications by the authentik preset.
+func Compile(doc *Document, providers map[string]Opened, version string) (*outpost.Applications, Problems) {
+	c := compiler{doc: doc, providers: providers, version: version, own: ownPaths(doc.Server)}
+	apps := make([]*outpost.Application, 0, len(doc.Applications))
+	for i := range doc.Applications {
+		apps = append(apps, c.application(fmt.Sprintf("applications[%d]", i), &doc.Applications[i]))
+	}
+	c.problems.Sort()
+	if len(c.problems) > 0 {
+		return nil, c.problems
+	}
+	return outpost.NewApplications(apps), nil
+}
+
+type compiler struct {
+	doc       *Document
+	providers map[string]Opened
+	version   string
+	own       outpost.OwnPaths
+	problems  Problems
+}
+
+func (c *compiler) report(path, format string, args ...any) {
+	c.problems = append(c.problems, c.doc.Problem(path, fmt.Sprintf(format, args...)))
+}
+
+func (c *compiler) application(path string, a *Application) *outpost.Application {
+	app := &outpost.Application{
+		Name:      a.Name,
+		External:  external(a.ExternalURL),
+		Session:   outpost.Lifetimes{Idle: a.Session.Idle, Absolute: a.Session.Absolute},
+		Challenge: `Bearer realm="` + a.Name + `"`,
+		Own:       c.own,
+		PassToken: a.Headers.PassToken,
+	}
+	// The mode is read here and nowhere else: from now on it is data.
+	cookieOf := a.Name
+	switch a.Mode {
+	case "forward_domain":
+		app.Domain, cookieOf = a.CookieDomain, a.CookieDomain
+	case "proxy":
+		app.Upstream = c.upstream(path, a.Upstream)
+	}
+	app.Cookie = outpost.CookieReach{Name: cookieName(cookieOf), Domain: app.Domain, Secure: app.External.Scheme == "https"}
+	c.credentials(path, a, app)
+	c.headers(path, a, app)
+	app.Rules = outpost.NewRules(c.rules(path, a.Rules))
+	return app
+}
+
+func (c *compiler) credentials(path string, a *Application, app *outpost.Application) {
+	for _, name := range a.Credentials {
+		p := c.providers[name]
+		if p.Credential == nil {
+			continue
+		}
+		app.Credentials = append(app.Credentials, outpost.Named{Provider: name, Credential: p.Credential(app)})
+		if p.SignsIn && app.SignIn == nil {
+			app.SignIn = &outpost.SignInWay{Provider: name, Issuer: p.Issuer, AfterSignOut: p.AfterSignOut}
+		}
+	}
+	if len(app.Credentials) == 0 && !c.open(a) {
+		c.report(path, "has no credentials, so nobody could ever pass; name a provider under credentials")
+	}
+}
+
+// open reports whether every rule of a decides without an identity.
+func (c *compiler) open(a *Application) bool {
+	for _, r := range a.Rules {
+		if r.Allow == "anyone" {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *compiler) headers(path string, a *Application, app *outpost.Application) {
+	meta := outpost.Meta{Application: a.Name, Version: "akprox/" + c.version}
+	if app.SignIn != nil {
+		meta.JWKS = c.providers[app.SignIn.Provider].JWKS
+	}
+	m, err := outpost.NewHeaderMap(a.Headers.Preset, a.Headers.GroupsSeparator, a.Headers.Set, meta)
+	if err != nil {
+		c.report(path+".headers", "%v", err)
+	}
+	app.Headers = m
+}
+
+func (c *compiler) rules(path string, rules []Rule) []outpost.Rule {
+	list := make([]outpost.Rule, len(rules))
+	for i, r := range rules {
+		list[i] = outpost.Rule{
+			Name:        fmt.Sprintf("rules[%d]", i),
+			Methods:     upper(r.Methods),
+			Networks:    r.Networks,
+			Admit:       outpost.SignedIn,
+			Users:       r.Users,
+			Groups:      r.Groups,
+			Scopes:      r.Scopes,
+			Credentials: r.Credentials,
+		}
+		switch r.Allow {
+		case "anyone":
+			list[i].Admit = outpost.Anyone
+		case "nobody":
+			list[i].Admit = outpost.Nobody
+		}
+		for _, p := range r.Paths {
+			list[i].Paths = append(list[i].Paths, canon.NewGlob(p))
+		}
+		for _, h := range r.Hosts {
+			list[i].Hosts = append(list[i].Hosts, outpost.HostPattern(strings.ToLower(h)))
+		}
+	}
+	return list
+}
+
+func (c *compiler) upstream(path, raw string) *url.URL {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" {
+		c.report(path+".upstream", "is not a URL")
+		return nil
+	}
+	return u
+}
+
+func upper(words []string) []string {
+	list := make([]string, len(words))
+	for i, w := range words {
+		list[i] = strings.ToUpper(w)
+	}
+	return list
+}
+
+// external takes an external_url apart, which Parse has found to be canonical.
+func external(raw string) outpost.External {
+	scheme, host, path, err := canon.SplitURL(raw)
+	if err != nil {
+		return outpost.External{}
+	}
+	if path = strings.TrimRight(path, "/"); path == "" {
+		path = "/"
+	}
+	return outpost.External{Scheme: scheme, Host: host, Path: path}
+}
+
+// cookieName answers the name of the session cookie that belongs to an
+// application or a cookie domain.
+func cookieName(of string) string {
+	sum := sha256.Sum256([]byte(of))
+	return "akprox_" + hex.EncodeToString(sum[:4])
+}
+
+// Prefixes answers the prefix and its aliases.
+func (s Server) Prefixes() []string { return append([]string{s.Prefix}, s.PrefixAliases...) }
+
+// ownPaths answers which paths of ours a browser or an issuer calls.
+func ownPaths(s Server) outpost.OwnPaths {
+	own, static := map[string]bool{}, []string{}
+	for _, prefix := range s.Prefixes() {
+		for _, p := range []string{"start", "callback", "sign_in", "sign_out", "userinfo", "backchannel_logout", "knock", "ping"} {
+			own[prefix+"/"+p] = true
+		}
+		static = append(static, prefix+"/static/")
+	}
+	return func(r *outpost.Request) bool {
+		path, plain := r.Path.Plain()
+		if !plain {
+			return false
+		}
+		for _, s := range static {
+			if name, ok := strings.CutPrefix(path, s); ok {
+				return name != "" && !strings.Contains(name, "/")
+			}
+		}
+		return own[path]
+	}
+}

@@ -1,0 +1,123 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/akprox/akprox/outpost/config/strict"
+)
+
+const (
+	maxSecret = 64 << 10
+	hidden    = "[secret]"
+)
+
+// Secret is where a secret is: in the document, in a file or in a variable of
+// the environment. It never prints what it holds.
+type Secret struct {
+	File string // a path, read at every Read
+	Env  string // the name of a variable
+
+	value *string // behind a pointer, which no verb of fmt follows
+}
+
+// NewSecret answers a secret that holds value itself.
+func NewSecret(value string) Secret { return Secret{value: &value} }
+
+// Read answers the secret, without a line break at its end when it is in a
+// file. It is an error when there is none.
+func (s Secret) Read() ([]byte, error) {
+	switch {
+	case s.value != nil:
+		return []byte(*s.value), nil
+	case s.File != "":
+		return readSecret(s.File)
+	case s.Env != "":
+		if v := os.Getenv(s.Env); v != "" {
+			return []byte(v), nil
+		}
+		return nil, fmt.Errorf("the environment variable %s is not set or empty", s.Env)
+	}
+	return nil, errors.New("no secret is given")
+}
+
+func readSecret(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("secret: %w", err)
+	}
+	defer f.Close() // nothing was written
+	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	switch text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r"); {
+	case err != nil:
+		return nil, fmt.Errorf("secret: %w", err)
+	case len(data) > maxSecret:
+		return nil, fmt.Errorf("secret: %s is larger than %d bytes", path, maxSecret)
+	case text == "":
+		return nil, fmt.Errorf("secret: %s is empty", path)
+	default:
+		return []byte(text), nil
+	}
+}
+
+// Loose reports whether the file at path can be read by every user of this
+// machine, which deserves a warning when it holds a secret.
+func Loose(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().Perm()&0o004 != 0
+}
+
+// String hides the secret.
+func (Secret) String() string { return hidden }
+
+// GoString hides the secret.
+func (Secret) GoString() string { return hidden }
+
+// MarshalJSON hides the secret.
+func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + hidden + `"`), nil }
+
+// MarshalYAML hides the secret.
+func (Secret) MarshalYAML() (any, error) { return hidden, nil }
+
+// UnmarshalYAML reads {value: …}, {file: …} or {env: …}. No error repeats a
+// text that may be the secret.
+func (s *Secret) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind != yaml.MappingNode || len(n.Content) != 2 {
+		return errors.New("expected one of {value: …}, {file: …} and {env: …}")
+	}
+	key, value := n.Content[0].Value, n.Content[1]
+	if value.ShortTag() != "!!str" || value.Value == "" {
+		return fmt.Errorf("expected a string for %s", strict.Quote(key))
+	}
+	switch key {
+	case "value":
+		*s = NewSecret(value.Value)
+	case "file":
+		*s = Secret{File: value.Value}
+	case "env":
+		*s = Secret{Env: value.Value}
+	default:
+		return fmt.Errorf("unknown key %s; expected value, file or env", strict.Quote(key))
+	}
+	return nil
+}
+
+// JSONSchema answers how a secret is written.
+func (*Secret) JSONSchema() map[string]any {
+	text := func(doc string) map[string]any {
+		return map[string]any{"type": "string", "minLength": 1, "description": doc}
+	}
+	return map[string]any{
+		"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false,
+		"properties": map[string]any{
+			"value": text("The secret itself."),
+			"file":  text("The file that holds it; read again on every reload."),
+			"env":   text("The environment variable that holds it."),
+		},
+	}
+}

@@ -1,0 +1,99 @@
+package outpost
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+)
+
+// Identity is who a credential belongs to. It is immutable once a credential
+// kind has answered it: several requests read it at once.
+type Identity struct {
+	Subject  string         `json:"sub"`
+	Username string         `json:"username"`
+	Email    string         `json:"email,omitempty"`
+	Name     string         `json:"name,omitempty"`
+	Groups   []string       `json:"groups,omitempty"`
+	Scopes   []string       `json:"scopes,omitempty"`
+	Claims   map[string]any `json:"claims,omitempty"` // all claims, for header mappings
+	Provider string         `json:"provider"`         // name of the provider that vouches
+	IDToken  string         `json:"id_token,omitempty"`
+
+	rendered atomic.Pointer[rendered] // the headers last made of it; see HeaderMap.Headers
+}
+
+// Label answers what a log line calls this identity: the user name, else the
+// subject, else "".
+func (id *Identity) Label() string {
+	switch {
+	case id == nil:
+		return ""
+	case id.Username != "":
+		return id.Username
+	}
+	return id.Subject
+}
+
+// CleanText reports whether s may name somebody: valid UTF-8, no control
+// characters, no blank at either end. Anything else could reach a guarded
+// program as another name than the one that was judged.
+func CleanText(s string) bool {
+	if s == "" {
+		return true
+	}
+	if s[0] == ' ' || s[len(s)-1] == ' ' || !utf8.ValidString(s) {
+		return false
+	}
+	for _, c := range s {
+		if c < 0x20 || c >= 0x7f && c < 0xa0 || c == 0x2028 || c == 0x2029 {
+			return false
+		}
+	}
+	return true
+}
+
+// Credential is one way to learn an identity.
+type Credential interface {
+	// Identify answers who presents the request. ErrNoCredential: nothing of
+	// this kind is there, ask the next. An error wrapping ErrUnavailable:
+	// nobody could be asked. Any other error: a credential was presented and
+	// is bad; nobody else is asked. An identity is answered with a nil error
+	// and with nothing else.
+	Identify(ctx context.Context, r *Request) (*Identity, error)
+}
+
+// Issuer is an OpenID issuer that people are sent to.
+type Issuer interface {
+	// AuthURL answers where the browser goes to sign in (OIDC Core 3.1.2.1).
+	// The error wraps ErrUnavailable when discovery has not succeeded yet.
+	AuthURL(ctx context.Context, q AuthQuery) (string, error)
+	// Exchange redeems a code (OIDC Core 3.1.3) and answers the verified
+	// grant. An error wrapping ErrUnavailable means that the issuer could not
+	// be asked, any other that it said no or lied.
+	Exchange(ctx context.Context, q AuthQuery, code string) (*Grant, error)
+	// EndSessionURL answers where RP-initiated logout happens, or "" when
+	// the issuer has no such endpoint (OIDC RP-Initiated Logout 1.0).
+	EndSessionURL(ctx context.Context, idToken, returnTo string) (string, error)
+	// Ready answers nil while the issuer is known to answer, and why not
+	// otherwise. It does no I/O: it is asked on a request's path.
+	Ready() error
+}
+
+// AuthQuery is what one sign-in asks an issuer with; the same values redeem
+// the code.
+type AuthQuery struct {
+	RedirectURL string
+	State       string
+	Nonce       string
+	Verifier    string // PKCE (RFC 7636), always S256
+	Prompt      string // "" or an OIDC prompt value
+}
+
+// Grant is what an issuer granted: who, and the tokens that the session keeps.
+type Grant struct {
+	Identity *Identity
+	SID      string    // the issuer's session id, for back-channel logout
+	Refresh  string    // refresh token, or ""
+	Expires  time.Time // of the access token; zero when not told
+}

@@ -1,0 +1,71 @@
+// Package store is the one place where akprox keeps small values that outlive a
+// request: sessions, sign-ins in progress, leases, cached answers and seen
+// logout tokens. It holds the interface alone; each technology is a folder below
+// it, and storetest is the suite that every one of them passes.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// ErrNotFound says that no item stands under the key, or that it has expired.
+var ErrNotFound = errors.New("store: not found")
+
+// ErrUnavailable is wrapped by every error that means "the store could not be
+// asked", so that a caller never takes silence for "not found".
+var ErrUnavailable = errors.New("store: unavailable")
+
+// Bounds that every store enforces; Put answers ErrTooLarge beyond them.
+const (
+	MaxKey   = 512      // bytes of a key
+	MaxValue = 64 << 10 // bytes of a value
+	MaxTags  = 8        // tags of one item, each at most MaxKey bytes
+)
+
+// ErrTooLarge says that an item exceeds MaxKey, MaxValue or MaxTags.
+var ErrTooLarge = errors.New("store: item too large")
+
+// Item is a stored record.
+type Item struct {
+	Value []byte
+	// Expires is when the item stops being found, to the millisecond. It is
+	// required: a zero time is already past.
+	Expires time.Time
+	// Tags name the groups that DeleteTagged ends at once, for example
+	// "sub:…", "sid:…" and "app:…".
+	Tags []string
+}
+
+// Store keeps items. Every method is safe for concurrent use, obeys its
+// context, and answers an error wrapping ErrUnavailable when the technology
+// behind it could not be asked. Once a method has returned nil its effect
+// survives the death of the process (a memory store, which promises nothing
+// beyond the process, excepted).
+type Store interface {
+	// Get answers the item under key, or ErrNotFound. The caller owns it.
+	Get(ctx context.Context, key string) (Item, error)
+	// Put writes the item under key, replacing what stood there and its tags.
+	Put(ctx context.Context, key string, item Item) error
+	// Take answers the item under key and deletes it: of any number of
+	// concurrent callers exactly one gets it, the others ErrNotFound.
+	Take(ctx context.Context, key string) (Item, error)
+	// Delete removes the item under key; one that is not there is no error.
+	Delete(ctx context.Context, key string) error
+	// DeleteTagged removes every item that carries tag and says how many.
+	DeleteTagged(ctx context.Context, tag string) (int, error)
+}
+
+// Counter is an optional power of a store: how many unexpired items have a key
+// that begins with prefix, for metrics and bounds. It may be a few seconds old.
+type Counter interface {
+	Count(ctx context.Context, prefix string) (int, error)
+}
+
+// Toucher is an optional power of a store: Touch lets the item under key live
+// on until expires, without touching its value. It never brings an item back,
+// and never shortens its life; ErrNotFound says that it has gone meanwhile.
+type Toucher interface {
+	Touch(ctx context.Context, key string, expires time.Time) error
+}
