@@ -16,12 +16,13 @@ type Application struct {
 	External    External    // where people reach it, and where its sign-in lives
 	Cookie      CookieReach // how far its session reaches
 	Upstream    *url.URL    // where Allow is forwarded to; nil where a reverse proxy does that
+	Gate        []Named     // one of these must vouch before anything else is asked
 	Credentials []Named     // asked in this order
+	Limit       Limiter     // of each identity, or address that is not known; nil: none
 	SignIn      *SignInWay  // nil when nobody can sign in here
 	Headers     *HeaderMap  // how an identity is told to the application
 	Rules       Rules       // the first that fits decides
 	Session     Lifetimes   // of its sessions
-	Challenge   string      // WWW-Authenticate of a 401
 	Own         OwnPaths    // our own endpoints, which need no identity
 	Domain      string      // cookie domain when it guards every host under it, else ""
 	PassToken   bool        // the client\'s Authorization reaches the application
@@ -30,6 +31,7 @@ type Application struct {
 // Named is a credential kind under its provider's name.
 type Named struct {
 	Provider string
+	Scheme   string // of the Authorization header that it reads: Bearer, Basic or ""
 	Credential
 }
 

@@ -3,7 +3,11 @@ package outpost
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/akprox/akprox/outpost/limit"
 )
 
 // Outcome is the kind of an answer. Its zero value is Forbidden.
@@ -45,6 +49,7 @@ type Decision struct {
 	Location  string        // on SignIn: the absolute start URL, rd included
 	Challenge string        // on Unauthorized and scope refusals: WWW-Authenticate
 	Retry     time.Duration // on RateLimited and Unavailable: when to ask again
+	Limit     limit.Limit   // how the limit stands that is nearest its end; zero where there is none
 	Err       error         // for the log: what stood behind Unavailable and bad credentials
 }
 
@@ -57,6 +62,11 @@ func (a *Application) Decide(ctx context.Context, r *Request) Decision {
 	if a.Own != nil && a.Own(r) {
 		return a.allow(r, ReasonOwnPath, "", nil)
 	}
+	if len(a.Gate) > 0 {
+		if d := a.gate(ctx, r); d.Outcome != Allow {
+			return d
+		}
+	}
 	var buf [4]*Rule
 	demand, reason := a.Rules.Match(r, buf[:0])
 	if reason != "" {
@@ -66,19 +76,79 @@ func (a *Application) Decide(ctx context.Context, r *Request) Decision {
 		return Decision{Reason: ReasonNobody, Rule: demand.last()}
 	}
 	id, err := a.identify(ctx, r, demand)
-	if id == nil && demand.public() {
-		return a.allow(r, ReasonPublic, demand.last(), nil)
+	count, d := a.count(ctx, r, demand, id)
+	if d.Outcome == Forbidden {
+		d = a.judge(r, demand, id, err)
 	}
-	if id == nil {
-		d := a.refuse(r, demand, err)
+	d.Limit = count
+	if d.Rule == "" {
 		d.Rule = demand.last()
-		return d
+	}
+	return d
+}
+
+// judge holds the demand against what is known of the person.
+func (a *Application) judge(r *Request, demand Demand, id *Identity, err error) Decision {
+	switch {
+	case id == nil && demand.public():
+		return a.allow(r, ReasonPublic, demand.last(), nil)
+	case id == nil:
+		return a.refuse(r, demand, err)
 	}
 	rule, reason := a.Rules.Check(demand, id)
 	if reason != "" {
-		return a.forbid(id, rule, reason)
+		d := Decision{Outcome: Forbidden, Reason: reason, Rule: rule.Name, Identity: id}
+		if reason == ReasonScope {
+			d.Challenge = a.bearer(`, error="insufficient_scope", scope="` + strings.Join(rule.Scopes, " ") + `"`)
+		}
+		return d
 	}
 	return a.allow(r, ReasonAllowed, rule.Name, id)
+}
+
+// gate answers Allow when a kind of the gate vouches for the client's address.
+func (a *Application) gate(ctx context.Context, r *Request) Decision {
+	for _, c := range a.Gate {
+		switch id, err := c.Identify(ctx, r); {
+		case err == nil && id != nil:
+			return Decision{Outcome: Allow}
+		case errors.Is(err, ErrUnavailable):
+			return Decision{Outcome: Unavailable, Reason: ReasonUnavailable, Retry: retryUnavailable, Err: err}
+		}
+	}
+	return Decision{Outcome: Unauthorized, Reason: ReasonGate, Challenge: a.challenge(r, false)}
+}
+
+// count counts the request of an identity, or of an address while nobody is
+// known. A Decision other than the zero one ends it.
+func (a *Application) count(ctx context.Context, r *Request, demand Demand, id *Identity) (nearest limit.Limit, d Decision) {
+	if a.Limit == nil && !demand.limited() {
+		return nearest, d
+	}
+	who := a.Name + ":address:" + limit.AddressKey(r.Client)
+	if id != nil {
+		who = a.Name + ":identity:" + id.Provider + ":" + id.Subject
+	}
+	take := func(l Limiter, key string) {
+		if l == nil || d.Outcome != Forbidden {
+			return
+		}
+		got, err := l.Take(ctx, key)
+		switch {
+		case err != nil:
+			d = Decision{Outcome: Unavailable, Reason: ReasonUnavailable, Retry: retryUnavailable, Identity: id, Err: err}
+		case !got.OK:
+			d = Decision{Outcome: RateLimited, Reason: ReasonRateLimit, Retry: got.RetryAfter, Identity: id}
+		}
+		if nearest.Limit == 0 || got.Remaining < nearest.Remaining || !got.OK {
+			nearest = got
+		}
+	}
+	take(a.Limit, who)
+	for _, rule := range demand.rules {
+		take(rule.Limit, rule.Name+":"+who)
+	}
+	return nearest, d
 }
 
 // allow is the one place where an Allow is made.
@@ -110,6 +180,7 @@ func Refuse(err error) Decision {
 // identify asks the kinds that the demand accepts, in the document's order,
 // then the others, so that somebody known by another kind is told so.
 func (a *Application) identify(ctx context.Context, r *Request, d Demand) (*Identity, error) {
+	nobody := ErrNoCredential
 	for _, accepted := range [2]bool{true, false} {
 		for _, c := range a.Credentials {
 			if d.accepts(c.Provider) != accepted {
@@ -119,6 +190,8 @@ func (a *Application) identify(ctx context.Context, r *Request, d Demand) (*Iden
 			switch {
 			case err == nil && id != nil:
 				return id, nil
+			case errors.Is(err, ErrUnclaimed):
+				nobody = err
 			case errors.Is(err, ErrNoCredential):
 			case err == nil:
 				return nil, errNilIdentity
@@ -127,7 +200,7 @@ func (a *Application) identify(ctx context.Context, r *Request, d Demand) (*Iden
 			}
 		}
 	}
-	return nil, ErrNoCredential
+	return nil, nobody
 }
 
 var errNilIdentity = errors.New("a credential kind answered neither an identity nor an error")
@@ -137,21 +210,32 @@ func (a *Application) refuse(r *Request, d Demand, err error) Decision {
 	switch {
 	case errors.Is(err, ErrUnavailable):
 		return Decision{Outcome: Unavailable, Reason: ReasonUnavailable, Retry: retryUnavailable, Err: err}
-	case !errors.Is(err, ErrNoCredential):
-		return Decision{Outcome: Unauthorized, Reason: ReasonBadCredential, Challenge: a.Challenge, Err: err}
+	case !errors.Is(err, ErrNoCredential), errors.Is(err, ErrUnclaimed):
+		return Decision{Outcome: Unauthorized, Reason: ReasonBadCredential, Challenge: a.challenge(r, true), Err: err}
 	case a.SignIn == nil || !d.accepts(a.SignIn.Provider):
-		return Decision{Outcome: Unauthorized, Reason: ReasonNoCredential, Challenge: a.Challenge}
+		return Decision{Outcome: Unauthorized, Reason: ReasonNoCredential, Challenge: a.challenge(r, false)}
 	}
 	if err := a.SignIn.ready(); err != nil {
 		return Decision{Outcome: Unavailable, Reason: ReasonIssuer, Retry: retryUnavailable, Err: err}
 	}
-	return Decision{Outcome: SignIn, Reason: ReasonNoSession, Location: a.startURL(r)}
+	return Decision{Outcome: SignIn, Reason: ReasonNoSession, Location: a.startURL(r), Challenge: a.challenge(r, false)}
 }
 
-func (a *Application) forbid(id *Identity, rule *Rule, reason Reason) Decision {
-	d := Decision{Outcome: Forbidden, Reason: reason, Rule: rule.Name, Identity: id}
-	if reason == ReasonScope {
-		d.Challenge = rule.scopeChallenge
+// challenge answers WWW-Authenticate (RFC 6750 3): an error only when a
+// credential was presented. Basic is offered to programs alone: a browser
+// would ask for a password in a window of its own.
+func (a *Application) challenge(r *Request, bad bool) string {
+	if a.reads("Basic") && !a.reads("Bearer") && len(r.Header["Sec-Fetch-Mode"]) == 0 {
+		return `Basic realm="` + a.Name + `", charset="UTF-8"`
 	}
-	return d
+	if bad {
+		return a.bearer(`, error="invalid_token"`)
+	}
+	return a.bearer("")
 }
+
+func (a *Application) reads(scheme string) bool {
+	return slices.ContainsFunc(a.Credentials, func(c Named) bool { return c.Scheme == scheme })
+}
+
+func (a *Application) bearer(more string) string { return `Bearer realm="` + a.Name + `"` + more }

@@ -151,7 +151,7 @@ func TestDecide(t *testing.T) {
 			}
 			a := &Application{
 				Name: "wiki", External: External{Scheme: "https", Host: "wiki.example.com", Path: "/"}, Rules: policy(),
-				Headers: mustHeaders(t, "akprox"), Credentials: []Named{{provider, v}},
+				Headers: mustHeaders(t, "akprox"), Credentials: []Named{{Provider: provider, Credential: v}},
 				SignIn: &SignInWay{Provider: "company", Issuer: silent{}},
 			}
 			d := a.Decide(t.Context(), r)
@@ -173,7 +173,7 @@ func TestTheZeroValuesDeny(t *testing.T) {
 	if d.Outcome != Forbidden {
 		t.Errorf("the zero Decision is %v", d.Outcome)
 	}
-	a := &Application{Credentials: []Named{{"company", vouch{id: alice}}}, Headers: mustHeaders(t, "")}
+	a := &Application{Credentials: []Named{{Provider: "company", Credential: vouch{id: alice}}}, Headers: mustHeaders(t, "")}
 	if d := a.Decide(t.Context(), request(t, "GET", "/")); d.Outcome == Allow {
 		t.Error("an application without rules allows")
 	}
@@ -190,7 +190,7 @@ func TestTheZeroValuesDeny(t *testing.T) {
 }
 
 func TestANilIdentityWithoutAnErrorIsRefused(t *testing.T) {
-	a := &Application{Rules: NewRules(nil), Headers: mustHeaders(t, ""), Credentials: []Named{{"x", vouch{}}}}
+	a := &Application{Rules: NewRules(nil), Headers: mustHeaders(t, ""), Credentials: []Named{{Provider: "x", Credential: vouch{}}}}
 	if d := a.Decide(t.Context(), request(t, "GET", "/")); d.Outcome == Allow || d.Outcome == SignIn {
 		t.Errorf("got %v", d.Outcome)
 	}
@@ -198,7 +198,7 @@ func TestANilIdentityWithoutAnErrorIsRefused(t *testing.T) {
 
 func TestAnIssuerThatIsDownIsUnavailableForNewcomersAlone(t *testing.T) {
 	a := &Application{
-		Rules: NewRules(nil), Headers: mustHeaders(t, ""), Credentials: []Named{{"company", vouch{err: ErrNoCredential}}},
+		Rules: NewRules(nil), Headers: mustHeaders(t, ""), Credentials: []Named{{Provider: "company", Credential: vouch{err: ErrNoCredential}}},
 		SignIn: &SignInWay{Provider: "company", Issuer: silent{fmt.Errorf("no answer: %w", ErrUnavailable)}},
 	}
 	if d := a.Decide(t.Context(), request(t, "GET", "/")); d.Outcome != Unavailable || d.Reason != ReasonIssuer || d.Retry == 0 {
@@ -218,10 +218,10 @@ func TestTheFirstKindThatAnswersIsBelieved(t *testing.T) {
 		want  Outcome
 		who   *Identity
 	}{
-		{"not mine asks the next", []Named{{"a", vouch{err: ErrNoCredential}}, {"b", vouch{id: bob}}}, Allow, bob},
-		{"a bad one ends it", []Named{{"a", refusing}, {"b", vouch{id: bob}}}, Unauthorized, nil},
-		{"an unavailable one ends it", []Named{{"a", vouch{err: ErrUnavailable}}, {"b", vouch{id: bob}}}, Unavailable, nil},
-		{"the document's order counts", []Named{{"a", vouch{id: alice}}, {"b", vouch{id: bob}}}, Allow, alice},
+		{"not mine asks the next", []Named{{Provider: "a", Credential: vouch{err: ErrNoCredential}}, {Provider: "b", Credential: vouch{id: bob}}}, Allow, bob},
+		{"a bad one ends it", []Named{{Provider: "a", Credential: refusing}, {Provider: "b", Credential: vouch{id: bob}}}, Unauthorized, nil},
+		{"an unavailable one ends it", []Named{{Provider: "a", Credential: vouch{err: ErrUnavailable}}, {Provider: "b", Credential: vouch{id: bob}}}, Unavailable, nil},
+		{"the document's order counts", []Named{{Provider: "a", Credential: vouch{id: alice}}, {Provider: "b", Credential: vouch{id: bob}}}, Allow, alice},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a := &Application{Rules: NewRules(nil), Headers: mustHeaders(t, ""), Credentials: row.kinds}
@@ -236,7 +236,7 @@ func TestTheFirstKindThatAnswersIsBelieved(t *testing.T) {
 func TestAForgedHeaderThatTheProxyWouldPassOnIsRefused(t *testing.T) {
 	a := &Application{
 		Rules: NewRules([]Rule{{Name: "rules[0]", Admit: Anyone}}), Headers: mustHeaders(t, "remote"),
-		Credentials: []Named{{"a", vouch{err: ErrNoCredential}}},
+		Credentials: []Named{{Provider: "a", Credential: vouch{err: ErrNoCredential}}},
 	}
 	r := request(t, "GET", "/")
 	r.Header.Set("Remote-User", "admin")
@@ -271,7 +271,7 @@ func TestStartURLComesBackToTheRequest(t *testing.T) {
 
 func BenchmarkDecide(b *testing.B) {
 	m, _ := NewHeaderMap("", "", nil, Meta{})
-	a := &Application{Rules: NewRules(nil), Headers: m, Credentials: []Named{{"company", vouch{id: alice}}}}
+	a := &Application{Rules: NewRules(nil), Headers: m, Credentials: []Named{{Provider: "company", Credential: vouch{id: alice}}}}
 	r := &Request{Method: "GET", Scheme: "https", Host: "wiki.example.com"}
 	r.Path, _, _ = canon.SplitURI("/a/b/c")
 	b.ReportAllocs()

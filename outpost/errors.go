@@ -2,6 +2,7 @@ package outpost
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/akprox/akprox/outpost/canon"
 )
@@ -9,6 +10,11 @@ import (
 // ErrNoCredential is what a Credential answers when the request carries
 // nothing of its kind: the next kind is asked.
 var ErrNoCredential = errors.New("no credential")
+
+// ErrUnclaimed is an ErrNoCredential too: something was presented that this
+// kind does not know, but another one may. When none of them does, it is a bad
+// credential, and nobody is sent to sign in.
+var ErrUnclaimed = fmt.Errorf("presented, and not known here: %w", ErrNoCredential)
 
 // ErrUnavailable is wrapped by an error that means "nobody could be asked"
 // (issuer, store or users file out of reach). It is never a refusal of a
@@ -35,6 +41,8 @@ const (
 	ReasonNoSession        Reason = "no_session"             // nobody has signed in
 	ReasonNoCredential     Reason = "no_credential"          // nothing presented, and no sign-in exists
 	ReasonBadCredential    Reason = "bad_credential"         // something presented, and it is not good
+	ReasonGate             Reason = "gate_closed"            // the client's address holds no lease
+	ReasonRateLimit        Reason = "rate_limit"             // too many requests of this identity or address
 	ReasonNobody           Reason = "nobody"                 // the rule allows nobody
 	ReasonUser             Reason = "user_not_listed"        // users: does not hold this person
 	ReasonGroup            Reason = "group_missing"          // none of groups:

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
+
+	"github.com/akprox/akprox/outpost/limit"
 )
 
 // Identity is who a credential belongs to. It is immutable once a credential
@@ -61,6 +63,13 @@ type Credential interface {
 	// is bad; nobody else is asked. An identity is answered with a nil error
 	// and with nothing else.
 	Identify(ctx context.Context, r *Request) (*Identity, error)
+}
+
+// Limiter counts requests against a limit.
+type Limiter interface {
+	// Take counts one request of key, unless the limit is reached. An error
+	// wraps ErrUnavailable.
+	Take(ctx context.Context, key string) (limit.Limit, error)
 }
 
 // Issuer is an OpenID issuer that people are sent to.

@@ -32,8 +32,7 @@ type Rule struct {
 	Groups      []string // any of
 	Scopes      []string // all of
 	Credentials []string // any of, names of providers
-
-	scopeChallenge string
+	Limit       Limiter  // beside the application's; nil: none
 }
 
 // HostPattern is a canonical host name, or "*." and a domain: every host under it.
@@ -55,11 +54,6 @@ type Rules struct {
 // NewRules makes Rules of list, in order; where none fits, somebody signed in
 // is required.
 func NewRules(list []Rule) Rules {
-	for i := range list {
-		if s := list[i].Scopes; len(s) > 0 {
-			list[i].scopeChallenge = `Bearer error="insufficient_scope", scope="` + strings.Join(s, " ") + `"`
-		}
-	}
 	return Rules{list: list, fallback: &Rule{Name: "default", Admit: SignedIn}}
 }
 
@@ -168,6 +162,10 @@ func (d Demand) public() bool {
 		}
 	}
 	return len(d.rules) > 0
+}
+
+func (d Demand) limited() bool {
+	return slices.ContainsFunc(d.rules, func(r *Rule) bool { return r.Limit != nil })
 }
 
 // accepts reports whether every rule accepts what provider vouches for.

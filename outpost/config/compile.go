@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/akprox/akprox/outpost"
 	"github.com/akprox/akprox/outpost/canon"
@@ -16,6 +17,7 @@ import (
 type Opened struct {
 	// Credential answers the kind that app asks for identities.
 	Credential func(app *outpost.Application) outpost.Credential
+	Scheme     string         // of the Authorization header that it reads, if any
 	SignsIn    bool           // people can sign in by it
 	Issuer     outpost.Issuer // where they are sent to; nil for a page of ours
 	JWKS       func() string  // the issuer's key set's URL; may be nil
@@ -24,11 +26,19 @@ type Opened struct {
 	AfterSignOut string
 }
 
+// Making is what Compile needs beside the document.
+type Making struct {
+	Providers map[string]Opened // by name
+	Version   string            // told to applications by the authentik preset
+	// Limiter makes what counts a rate limit; nil leaves the limits out, where
+	// a document is only looked at.
+	Limiter func(requests int, per time.Duration) outpost.Limiter
+}
+
 // Compile makes the applications of a document that Parse found nothing wrong
-// with. Each of its providers stands in providers under its name; version is
-// told to applications by the authentik preset.
-func Compile(doc *Document, providers map[string]Opened, version string) (*outpost.Applications, Problems) {
-	c := compiler{doc: doc, providers: providers, version: version, own: ownPaths(doc.Server)}
+// with.
+func Compile(doc *Document, m Making) (*outpost.Applications, Problems) {
+	c := compiler{doc: doc, Making: m, own: ownPaths(doc.Server)}
 	apps := make([]*outpost.Application, 0, len(doc.Applications))
 	for i := range doc.Applications {
 		apps = append(apps, c.application(fmt.Sprintf("applications[%d]", i), &doc.Applications[i]))
@@ -41,11 +51,10 @@ func Compile(doc *Document, providers map[string]Opened, version string) (*outpo
 }
 
 type compiler struct {
-	doc       *Document
-	providers map[string]Opened
-	version   string
-	own       outpost.OwnPaths
-	problems  Problems
+	Making
+	doc      *Document
+	own      outpost.OwnPaths
+	problems Problems
 }
 
 func (c *compiler) report(path, format string, args ...any) {
@@ -57,7 +66,6 @@ func (c *compiler) application(path string, a *Application) *outpost.Application
 		Name:      a.Name,
 		External:  external(a.ExternalURL),
 		Session:   outpost.Lifetimes{Idle: a.Session.Idle, Absolute: a.Session.Absolute},
-		Challenge: `Bearer realm="` + a.Name + `"`,
 		Own:       c.own,
 		PassToken: a.Headers.PassToken,
 	}
@@ -72,24 +80,38 @@ func (c *compiler) application(path string, a *Application) *outpost.Application
 	app.Cookie = outpost.CookieReach{Name: cookieName(cookieOf), Domain: app.Domain, Secure: app.External.Scheme == "https"}
 	c.credentials(path, a, app)
 	c.headers(path, a, app)
+	app.Limit = c.limiter(a.RateLimit)
 	app.Rules = outpost.NewRules(c.rules(path, a.Rules))
 	return app
 }
 
 func (c *compiler) credentials(path string, a *Application, app *outpost.Application) {
 	for _, name := range a.Credentials {
-		p := c.providers[name]
+		p := c.Providers[name]
 		if p.Credential == nil {
 			continue
 		}
-		app.Credentials = append(app.Credentials, outpost.Named{Provider: name, Credential: p.Credential(app)})
+		app.Credentials = append(app.Credentials, outpost.Named{Provider: name, Scheme: p.Scheme, Credential: p.Credential(app)})
 		if p.SignsIn && app.SignIn == nil {
 			app.SignIn = &outpost.SignInWay{Provider: name, Issuer: p.Issuer, AfterSignOut: p.AfterSignOut}
+		}
+	}
+	for _, name := range a.Gate {
+		if p := c.Providers[name]; p.Credential != nil {
+			app.Gate = append(app.Gate, outpost.Named{Provider: name, Credential: p.Credential(app)})
 		}
 	}
 	if len(app.Credentials) == 0 && !c.open(a) {
 		c.report(path, "has no credentials, so nobody could ever pass; name a provider under credentials")
 	}
+}
+
+// limiter makes the limit l, if there is one.
+func (c *compiler) limiter(l *RateLimit) outpost.Limiter {
+	if l == nil || c.Limiter == nil {
+		return nil
+	}
+	return c.Limiter(l.Requests, l.Per)
 }
 
 // open reports whether every rule of a decides without an identity.
@@ -103,9 +125,9 @@ func (c *compiler) open(a *Application) bool {
 }
 
 func (c *compiler) headers(path string, a *Application, app *outpost.Application) {
-	meta := outpost.Meta{Application: a.Name, Version: "akprox/" + c.version}
+	meta := outpost.Meta{Application: a.Name, Version: "akprox/" + c.Version}
 	if app.SignIn != nil {
-		meta.JWKS = c.providers[app.SignIn.Provider].JWKS
+		meta.JWKS = c.Providers[app.SignIn.Provider].JWKS
 	}
 	m, err := outpost.NewHeaderMap(a.Headers.Preset, a.Headers.GroupsSeparator, a.Headers.Set, meta)
 	if err != nil {
@@ -126,6 +148,7 @@ func (c *compiler) rules(path string, rules []Rule) []outpost.Rule {
 			Groups:      r.Groups,
 			Scopes:      r.Scopes,
 			Credentials: r.Credentials,
+			Limit:       c.limiter(r.RateLimit),
 		}
 		switch r.Allow {
 		case "anyone":

@@ -1,0 +1,173 @@
+package dialect
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strings"
+	"text/template"
+
+	"github.com/akprox/akprox/outpost"
+	"github.com/akprox/akprox/outpost/canon"
+)
+
+// Site is what a reverse proxy is configured for: one application, and where
+// the proxy reaches the outpost.
+type Site struct {
+	App    *outpost.Application
+	Listen string // server.http of the document
+	Prefix string
+}
+
+// YourProgram stands in every snippet for the address of the guarded program,
+// which the outpost does not know.
+const YourProgram = "127.0.0.1:8080"
+
+//go:embed snippet_*.tmpl
+var snippetFiles embed.FS
+
+// Snippets lists the names that Snippet takes.
+func Snippets() []string {
+	return []string{"nginx", "ingress-nginx", "traefik", "traefik-labels", "caddy"}
+}
+
+// Snippet answers the ready configuration of a reverse proxy for a site.
+func Snippet(name string, s Site) (string, error) {
+	if !slices.Contains(Snippets(), name) {
+		return "", fmt.Errorf("no snippet for %q; there are %s", name, strings.Join(Snippets(), ", "))
+	}
+	if s.App.Upstream != nil {
+		return "", fmt.Errorf("application %q has an upstream: akprox itself stands in front of it, and no other proxy has to ask", s.App.Name)
+	}
+	v, err := newSnippetView(s)
+	if err != nil {
+		return "", err
+	}
+	if v.Unix != "" && name != "nginx" && name != "caddy" {
+		return "", fmt.Errorf("%s cannot ask over a unix socket; give server.http a port", name)
+	}
+	t, err := template.New("").ParseFS(snippetFiles, "snippet_*.tmpl")
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	err = t.ExecuteTemplate(&b, "snippet_"+name+".tmpl", v)
+	return b.String(), err
+}
+
+// snippetView is what the templates read.
+type snippetView struct {
+	Name, ID     string // ID is Name as nginx takes it for a variable
+	External     outpost.External
+	Host, Port   string // of External; Port is never ""
+	Path         string // "/", or the application's own path
+	Domain       string // "" for one host
+	HostPattern  string // a regular expression for Domain
+	Prefix       string
+	Headers      []string // the mapped ones
+	DropToken    bool     // the client's Authorization does not reach the program
+	Address      string   // host:port of the outpost
+	Unix         string   // its socket's path instead
+	ListenPort   string
+	YourProgram  string
+	ResponseSize int // the most that an answer of ours may hold, in bytes
+}
+
+func newSnippetView(s Site) (*snippetView, error) {
+	app := s.App
+	v := &snippetView{
+		Name: app.Name, ID: notWord.ReplaceAllString(app.Name, "_"), External: app.External, Path: app.External.Path,
+		Host: canon.HostName(app.External.Host), Domain: app.Domain, Prefix: s.Prefix, Headers: app.Headers.Names(),
+		YourProgram: YourProgram, ResponseSize: 1 << 20,
+	}
+	v.DropToken = !app.PassToken && !slices.Contains(v.Headers, "Authorization")
+	v.Port = strings.TrimPrefix(strings.TrimPrefix(app.External.Host, v.Host), ":")
+	if v.Port == "" {
+		v.Port = map[string]string{"http": "80", "https": "443"}[app.External.Scheme]
+	}
+	if v.Domain != "" {
+		v.HostPattern = `^(.+\.)?` + regexp.QuoteMeta(v.Domain) + `$`
+	}
+	return v, v.outpost(s.Listen)
+}
+
+var notWord = regexp.MustCompile(`[^A-Za-z0-9]`)
+
+// outpost fills in how the proxy on the same machine reaches the outpost.
+func (v *snippetView) outpost(listen string) error {
+	if path, ok := strings.CutPrefix(listen, "unix:"); ok {
+		v.Unix = path
+		return nil
+	}
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return errors.New("server.http is empty, so no reverse proxy can ask; give it an address")
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	v.Address, v.ListenPort = net.JoinHostPort(host, port), port
+	return nil
+}
+
+// TLS reports whether people reach the site by https.
+func (v *snippetView) TLS() bool { return v.External.Scheme == "https" }
+
+// Var answers a header's name as nginx has it in variables.
+func (v *snippetView) Var(header string) string {
+	return strings.ToLower(strings.ReplaceAll(header, "-", "_"))
+}
+
+// Returned answers the headers that the proxy takes from our answers; one that
+// is listed and never answered is thereby taken away.
+func (v *snippetView) Returned() []string {
+	if v.DropToken {
+		return append(slices.Clone(v.Headers), "Authorization")
+	}
+	return v.Headers
+}
+
+// List joins names with commas.
+func (v *snippetView) List(names []string) string { return strings.Join(names, ",") }
+
+// Rule answers Traefik's rule for the hosts of the site.
+func (v *snippetView) Rule() string {
+	if v.Domain != "" {
+		return "HostRegexp(`" + v.HostPattern + "`)"
+	}
+	return "Host(`" + v.Host + "`)"
+}
+
+// AppRule is Rule for the guarded program alone.
+func (v *snippetView) AppRule() string {
+	if v.Path == "/" {
+		return v.Rule()
+	}
+	return v.Rule() + " && PathPrefix(`" + v.Path + "`)"
+}
+
+// Compose writes s so that docker compose does not take its "$" for a variable.
+func (v *snippetView) Compose(s string) string { return strings.ReplaceAll(s, "$", "$$") }
+
+// Sites answers the addresses of the site in a Caddyfile.
+func (v *snippetView) Sites() string {
+	if v.Domain == "" {
+		return v.External.Origin()
+	}
+	port := ""
+	if p := strings.TrimPrefix(v.External.Host, v.Host); p != "" {
+		port = p
+	}
+	return v.External.Scheme + "://" + v.Domain + port + ", " + v.External.Scheme + "://*." + v.Domain + port
+}
+
+// Upstream answers the outpost's address in a Caddyfile.
+func (v *snippetView) Upstream() string {
+	if v.Unix != "" {
+		return "unix/" + v.Unix
+	}
+	return v.Address
+}

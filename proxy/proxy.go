@@ -1,0 +1,192 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/akprox/akprox/outpost"
+	"github.com/akprox/akprox/proxy/dialect"
+	"github.com/akprox/akprox/proxy/page"
+	"github.com/akprox/akprox/proxy/reverse"
+	"github.com/akprox/akprox/proxy/signin"
+)
+
+// Options is what a Handler is made of; all of it is required.
+type Options struct {
+	Applications *outpost.Applications
+	Prefixes     []string // the prefix, then its aliases
+	Edge         *dialect.Edge
+	SignIn       *signin.SignIn
+	Forwarder    *reverse.Forwarder
+	Recorder     *Recorder
+}
+
+// Handler answers everything that arrives, for the applications of one
+// document. It is immutable.
+type Handler struct {
+	Options
+	router *mux.Router
+}
+
+// New mounts the endpoints.
+func New(o Options) *Handler {
+	h := &Handler{Options: o, router: mux.NewRouter().SkipClean(true).UseEncodedPath()}
+	for _, prefix := range o.Prefixes {
+		for _, d := range dialect.All() {
+			h.router.Path(prefix + "/auth/" + d.Name()).Handler(h.forward(d, prefix))
+		}
+		h.router.Path(prefix + "/auth").Handler(h.byQuery(prefix))
+	}
+	for _, prefix := range o.Prefixes {
+		h.router.Path(prefix + "/ping").HandlerFunc(ping)
+		h.router.Path(prefix + "/start").Handler(o.SignIn.Start(prefix))
+		h.router.Path(prefix + "/sign_in").Handler(o.SignIn.Start(prefix))
+		h.router.Path(prefix + "/callback").Handler(o.SignIn.Callback(prefix))
+		h.router.Path(prefix + "/sign_out").Handler(o.SignIn.SignOut(prefix))
+		h.router.Path(prefix + "/userinfo").Handler(o.SignIn.UserInfo(prefix))
+		h.router.Path(prefix + "/static/{name}").Handler(page.Static())
+	}
+	h.router.NotFoundHandler = http.HandlerFunc(h.direct)
+	h.router.MethodNotAllowedHandler = h.router.NotFoundHandler
+	return h
+}
+
+func ping(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }
+
+// ServeHTTP implements http.Handler. Whatever goes wrong below it ends as a
+// refusal.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer h.refusePanic(w, r)
+	h.router.ServeHTTP(w, r)
+}
+
+// refusePanic makes a 500 of a panic, which every proxy takes as a refusal.
+func (h *Handler) refusePanic(w http.ResponseWriter, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it in the same way
+		panic(p)
+	}
+	h.Recorder.panicked(r, p)
+	for name := range w.Header() {
+		delete(w.Header(), name)
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	http.Error(w, "internal error", http.StatusInternalServerError)
+}
+
+// byQuery serves the bare endpoint: "?traefik" and "?caddy" name another
+// dialect than nginx's, as the first and only word of the query.
+func (h *Handler) byQuery(prefix string) http.Handler {
+	byName := map[string]http.Handler{}
+	for _, d := range dialect.All() {
+		byName[d.Name()] = h.forward(d, prefix)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		word, _, _ := strings.Cut(r.URL.RawQuery, "=")
+		d := byName[word]
+		if d == nil {
+			d = byName["nginx"]
+		}
+		d.ServeHTTP(w, r)
+	})
+}
+
+// forward answers one auth endpoint: may the request that the proxy tells of
+// pass?
+func (h *Handler) forward(d dialect.Dialect, prefix string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		if r.ContentLength != 0 {
+			// nginx announces a body that it does not send; net/http would
+			// wait for it before answering, or take the next request for it.
+			w.Header().Set("Connection", "close")
+		}
+		req, err := d.Read(r, h.Edge)
+		app, decision := h.decide(r, req, err, prefix)
+		id := h.Recorder.decision(d.Name(), app, req, &decision, time.Since(start))
+		d.Write(w, r, dialect.Answer{Decision: decision, Request: req, Prefix: prefix, RequestID: id})
+	})
+}
+
+func (h *Handler) decide(r *http.Request, req *outpost.Request, err error, prefix string) (*outpost.Application, outpost.Decision) {
+	if err != nil {
+		return nil, outpost.Refuse(err)
+	}
+	req.Prefix = prefix
+	app, err := h.Applications.Find(req)
+	if err != nil {
+		return nil, outpost.Refuse(err)
+	}
+	return app, app.Decide(r.Context(), req)
+}
+
+// direct answers what is not one of our endpoints: proxy mode forwards it.
+func (h *Handler) direct(w http.ResponseWriter, r *http.Request) {
+	prefix := h.Prefixes[0]
+	if h.underPrefix(r.URL.Path) {
+		page.Write(w, r, prefix, page.Refusal(outpost.Refuse(outpost.ErrUnknownHost), nil, ""))
+		return
+	}
+	start := time.Now()
+	d := dialect.Direct{}
+	req, err := d.Read(r, h.Edge)
+	app, decision := h.decideDirect(r, req, err, prefix)
+	id := h.Recorder.decision(d.Name(), app, req, &decision, time.Since(start))
+	if decision.Outcome == outpost.Allow && app != nil && app.Upstream != nil {
+		h.Forwarder.Forward(w, r, app, req, decision.Headers)
+		return
+	}
+	d.Write(w, r, dialect.Answer{Decision: decision, Request: req, Prefix: prefix, RequestID: id})
+}
+
+// decideDirect is decide for requests that come to us themselves: only an
+// application in proxy mode is there to take them.
+func (h *Handler) decideDirect(r *http.Request, req *outpost.Request, err error, prefix string) (*outpost.Application, outpost.Decision) {
+	app, decision := h.decide(r, req, err, prefix)
+	if app != nil && app.Upstream == nil {
+		return nil, outpost.Refuse(outpost.ErrUnknownHost)
+	}
+	return app, decision
+}
+
+func (h *Handler) underPrefix(path string) bool {
+	for _, p := range h.Prefixes {
+		if path == p || strings.HasPrefix(path, p+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// Live is the handler of the newest good document. A request is answered
+// whole by the handler that it began with.
+type Live struct{ current atomic.Pointer[Handler] }
+
+// Swap makes h the one that answers from now on.
+func (l *Live) Swap(h *Handler) { l.current.Store(h) }
+
+// Applications answers the applications that are served now.
+func (l *Live) Applications() *outpost.Applications {
+	if h := l.current.Load(); h != nil {
+		return h.Options.Applications
+	}
+	return outpost.NewApplications(nil)
+}
+
+// ServeHTTP implements http.Handler; before the first Swap everything is
+// refused.
+func (l *Live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := l.current.Load()
+	if h == nil {
+		http.Error(w, "not ready", http.StatusServiceUnavailable)
+		return
+	}
+	h.ServeHTTP(w, r)
+}
