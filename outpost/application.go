@@ -65,6 +65,8 @@ type SignInWay struct {
 	Provider string
 	Issuer   Issuer // nil for the password page
 
+	Passwords Passwords // what the password page asks; nil with an Issuer
+
 	AfterSignOut string // where the issuer sends people then; "" is its own page
 }
 

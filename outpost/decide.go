@@ -207,7 +207,10 @@ var errNilIdentity = errors.New("a credential kind answered neither an identity 
 
 // refuse answers somebody whom nobody vouches for.
 func (a *Application) refuse(r *Request, d Demand, err error) Decision {
+	var throttled Throttled
 	switch {
+	case errors.As(err, &throttled):
+		return Decision{Outcome: RateLimited, Reason: ReasonThrottled, Retry: throttled.Throttled(), Err: err}
 	case errors.Is(err, ErrUnavailable):
 		return Decision{Outcome: Unavailable, Reason: ReasonUnavailable, Retry: retryUnavailable, Err: err}
 	case !errors.Is(err, ErrNoCredential), errors.Is(err, ErrUnclaimed):

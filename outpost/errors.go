@@ -41,6 +41,7 @@ const (
 	ReasonNoSession        Reason = "no_session"             // nobody has signed in
 	ReasonNoCredential     Reason = "no_credential"          // nothing presented, and no sign-in exists
 	ReasonBadCredential    Reason = "bad_credential"         // something presented, and it is not good
+	ReasonThrottled        Reason = "throttled"              // too many bad credentials for this user or from this address
 	ReasonGate             Reason = "gate_closed"            // the client's address holds no lease
 	ReasonRateLimit        Reason = "rate_limit"             // too many requests of this identity or address
 	ReasonNobody           Reason = "nobody"                 // the rule allows nobody

@@ -2,6 +2,7 @@ package outpost
 
 import (
 	"context"
+	"net/netip"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -63,6 +64,22 @@ type Credential interface {
 	// is bad; nobody else is asked. An identity is answered with a nil error
 	// and with nothing else.
 	Identify(ctx context.Context, r *Request) (*Identity, error)
+}
+
+// Passwords checks what somebody typed into the sign-in page.
+type Passwords interface {
+	// Check answers who signs in from client. An error that is Throttled means
+	// that nobody looked; one wrapping ErrUnavailable, that nobody could; any
+	// other is the one answer to an unknown name and a wrong password.
+	Check(ctx context.Context, username, password string, client netip.Addr) (*Identity, error)
+}
+
+// Throttled is an error of a credential that was not looked at, good or bad,
+// because too many before it were bad.
+type Throttled interface {
+	error
+	// Throttled answers how long to wait; above 0.
+	Throttled() time.Duration
 }
 
 // Limiter counts requests against a limit.

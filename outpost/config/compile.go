@@ -1,10 +1,12 @@
 package config
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,10 +19,12 @@ import (
 type Opened struct {
 	// Credential answers the kind that app asks for identities.
 	Credential func(app *outpost.Application) outpost.Credential
-	Scheme     string         // of the Authorization header that it reads, if any
-	SignsIn    bool           // people can sign in by it
-	Issuer     outpost.Issuer // where they are sent to; nil for a page of ours
-	JWKS       func() string  // the issuer's key set's URL; may be nil
+	Scheme     string            // of the Authorization header that it reads, if any
+	Last       bool              // asked after the other kinds that read Bearer: it asks somebody else
+	SignsIn    bool              // people can sign in by it
+	Issuer     outpost.Issuer    // where they are sent to; nil for a page of ours
+	Passwords  outpost.Passwords // what that page asks
+	JWKS       func() string     // the issuer's key set's URL; may be nil
 	// AfterSignOut is where the issuer sends people after it signed them out;
 	// "" leaves them on its own page.
 	AfterSignOut string
@@ -93,9 +97,12 @@ func (c *compiler) credentials(path string, a *Application, app *outpost.Applica
 		}
 		app.Credentials = append(app.Credentials, outpost.Named{Provider: name, Scheme: p.Scheme, Credential: p.Credential(app)})
 		if p.SignsIn && app.SignIn == nil {
-			app.SignIn = &outpost.SignInWay{Provider: name, Issuer: p.Issuer, AfterSignOut: p.AfterSignOut}
+			app.SignIn = &outpost.SignInWay{Provider: name, Issuer: p.Issuer, Passwords: p.Passwords, AfterSignOut: p.AfterSignOut}
 		}
 	}
+	slices.SortStableFunc(app.Credentials, func(a, b outpost.Named) int {
+		return cmp.Compare(c.order(a.Provider), c.order(b.Provider))
+	})
 	for _, name := range a.Gate {
 		if p := c.Providers[name]; p.Credential != nil {
 			app.Gate = append(app.Gate, outpost.Named{Provider: name, Credential: p.Credential(app)})
@@ -104,6 +111,16 @@ func (c *compiler) credentials(path string, a *Application, app *outpost.Applica
 	if len(app.Credentials) == 0 && !c.open(a) {
 		c.report(path, "has no credentials, so nobody could ever pass; name a provider under credentials")
 	}
+}
+
+// order puts the kinds that send a token to somebody else behind the others
+// that read tokens, wherever the document has them: a token that is good here
+// is nobody else's business.
+func (c *compiler) order(provider string) int {
+	if c.Providers[provider].Last {
+		return 1
+	}
+	return 0
 }
 
 // limiter makes the limit l, if there is one.

@@ -1,6 +1,20 @@
 package limit
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
+
+// ThrottledError refuses an attempt, also a right one, because too many have
+// failed before.
+type ThrottledError struct {
+	RetryAfter time.Duration // until the next attempt is looked at; above 0
+}
+
+// Error answers what happened and when it ends.
+func (e *ThrottledError) Error() string {
+	return fmt.Sprintf("too many failures; the next attempt is looked at in %s", e.RetryAfter.Round(time.Second))
+}
 
 // Guesses counts failures per key and bans a key for a while after too many.
 // Trying while banned neither counts nor prolongs the ban.

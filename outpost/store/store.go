@@ -63,6 +63,16 @@ type Counter interface {
 	Count(ctx context.Context, prefix string) (int, error)
 }
 
+// Lister is an optional power of a store: List tells each of every unexpired
+// item whose key begins with prefix, in no order that can be relied on. An item
+// that stays throughout is told exactly once; one that comes or goes meanwhile
+// is told or not. No lock is held while each runs, so it may use the store; an
+// error of its own ends List, which then answers that very error. The caller
+// owns the items.
+type Lister interface {
+	List(ctx context.Context, prefix string, each func(key string, item Item) error) error
+}
+
 // Toucher is an optional power of a store: Touch lets the item under key live
 // on until expires, without touching its value. It never brings an item back,
 // and never shortens its life; ErrNotFound says that it has gone meanwhile.

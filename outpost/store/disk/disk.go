@@ -28,7 +28,7 @@ type Options struct {
 	SweepEvery time.Duration
 }
 
-// Store is a store.Store and store.Counter on one file. Open makes it, and
+// Store is a store.Store, store.Counter and store.Lister on one file. Open makes it, and
 // Close must end it.
 type Store struct {
 	db     *bolt.DB

@@ -30,7 +30,7 @@ type Options struct {
 	SweepEvery time.Duration
 }
 
-// Store is a store.Store and store.Counter in memory. New makes it, and Close
+// Store is a store.Store, store.Counter and store.Lister in memory. New makes it, and Close
 // must end it.
 type Store struct {
 	now     func() time.Time

@@ -334,7 +334,60 @@ func counts(t *testing.T, b *bench) {
 	b.counts(t, "", 5)
 }
 
-// together runs do(0) to do(n-1) at once and waits for all.
+func list(t *testing.T, b *bench) {
+	lister, ok := b.Store.(store.Lister)
+	if !ok {
+		t.Skip("the store does not list")
+	}
+	const many = 600 // more than one step of any store
+	want := map[string]store.Item{}
+	for i := range many {
+		want[fmt.Sprint("lease:", i)] = b.in(time.Hour, fmt.Sprint("v", i), "tag", fmt.Sprint("key:", i%3))
+	}
+	want["lease:\xff"], want["lease:"] = b.in(time.Hour, "odd"), b.in(time.Hour, "the prefix itself")
+	for key, item := range want {
+		b.put(t, key, item)
+	}
+	for _, key := range []string{"lease", "lease;", "leasf:1", "a", "xlease:1"} {
+		b.put(t, key, b.in(time.Hour, "another"))
+	}
+	b.put(t, "lease:short", b.in(life, "v"))
+	b.advance(life + 20*time.Millisecond)
+	told := map[string]int{}
+	err := lister.List(t.Context(), "lease:", func(key string, item store.Item) error {
+		told[key]++
+		same(t, item, want[key])
+		copy(item.Value, "XXXX")
+		return b.Delete(t.Context(), "lease;") // the store may be used meanwhile
+	})
+	if err != nil || len(told) != len(want) {
+		t.Fatalf("%d told, %v, want %d", len(told), err, len(want))
+	}
+	for key, n := range told {
+		if n != 1 {
+			t.Errorf("%q told %d times", key, n)
+		}
+	}
+	b.finds(t, "lease:7", want["lease:7"])
+	listEnds(t, b, lister)
+}
+
+// listEnds holds how a list ends early, and that an empty one is no error.
+func listEnds(t *testing.T, b *bench, lister store.Lister) {
+	t.Helper()
+	enough, calls := errors.New("enough"), 0
+	each := func(string, store.Item) error { calls++; return enough }
+	if err := lister.List(t.Context(), "lease:", each); !errors.Is(err, enough) || calls != 1 {
+		t.Errorf("an error of the caller: %v after %d calls, want it after 1", err, calls)
+	}
+	if err := lister.List(t.Context(), "nothing:", each); err != nil || calls != 1 {
+		t.Errorf("nothing there: %v, %d calls", err, calls)
+	}
+	if err := lister.List(ended(), "lease:", each); !errors.Is(err, store.ErrUnavailable) || calls != 1 {
+		t.Errorf("an ended context: %v, %d calls, want ErrUnavailable", err, calls)
+	}
+}
+
 func touch(t *testing.T, b *bench) {
 	toucher, ok := b.Store.(store.Toucher)
 	if !ok {
@@ -358,6 +411,7 @@ func touch(t *testing.T, b *bench) {
 	}
 }
 
+// together runs do(0) to do(n-1) at once and waits for all.
 func together(n int, do func(int)) {
 	var wg sync.WaitGroup
 	for i := range n {

@@ -58,6 +58,7 @@ func Run(t *testing.T, o Options) {
 		{"an ended context is unavailable and never not found", endedContext},
 		{"concurrent calls on few keys keep every answer whole", mixedLoad},
 		{"count follows puts, deletes and expiry", counts},
+		{"list tells every unexpired item under a prefix once", list},
 		{"touch lengthens a life, shortens none and brings nothing back", touch},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,0 +1,194 @@
+package signin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/akprox/akprox/outpost"
+	"github.com/akprox/akprox/outpost/canon"
+	"github.com/akprox/akprox/outpost/session"
+	"github.com/akprox/akprox/outpost/store"
+	"github.com/akprox/akprox/proxy/page"
+)
+
+// patience bounds what one request waits for the store and the issuer.
+const patience = 10 * time.Second
+
+// Options is what a SignIn is made of; all of it is required.
+type Options struct {
+	Applications func() *outpost.Applications // those served now
+	Sessions     *session.Sessions
+	Store        store.Store
+	Prefixes     []string // all of ours: nobody is sent back to a path under one
+	Now          func() time.Time
+	Log          logrus.FieldLogger
+	RequestID    func(*http.Request) string
+	Observe      func(application, result string) // result is one of Results
+}
+
+// SignIn serves signing in and out. It is safe for concurrent use.
+type SignIn struct {
+	Options
+	crowd crowd
+}
+
+// New makes a SignIn.
+func New(o Options) *SignIn { return &SignIn{Options: o} }
+
+// visit is one request to one of the endpoints.
+type visit struct {
+	*SignIn
+	w       http.ResponseWriter
+	r       *http.Request
+	ctx     context.Context // bounded, and not ended by a client that leaves
+	apps    *outpost.Applications
+	prefix  string
+	host    string // canonical, and guarded
+	request string // its id
+	program bool   // JSON is asked for
+}
+
+// serve does what all endpoints begin with: it bounds the time, keeps answers
+// out of caches and addresses out of Referer, and lets answer see only its
+// methods and hosts that are guarded.
+func (s *SignIn) serve(prefix string, program bool, answer func(*visit), methods ...string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), patience)
+		defer cancel()
+		v := &visit{SignIn: s, w: w, r: r, ctx: ctx, apps: s.Applications(), prefix: prefix, request: s.RequestID(r), program: program}
+		var known bool
+		v.host, known = ownHost(v.apps, r.Host)
+		switch {
+		case !slices.Contains(methods, r.Method):
+			w.Header().Set("Allow", strings.Join(methods, ", "))
+			v.refuse(outpost.Refuse(outpost.Bad(outpost.ReasonMethodNotAllowed, "")))
+		case !known:
+			v.refuse(outpost.Refuse(outpost.ErrUnknownHost))
+		default:
+			answer(v)
+		}
+	})
+}
+
+// ownHost answers the request's host in canonical form, and whether it is
+// guarded. Which port is the default one depends on a scheme that we cannot
+// see behind a proxy; the document has it.
+func ownHost(apps *outpost.Applications, raw string) (string, bool) {
+	for _, scheme := range [2]string{"https", "http"} {
+		if host, err := canon.Host(scheme, raw); err == nil && apps.Guards(host) {
+			return host, true
+		}
+	}
+	return "", false
+}
+
+// sameHost reports whether a cookie for app can be set by this answer.
+func (v *visit) sameHost(app *outpost.Application) bool {
+	return canon.HostName(app.External.Host) == canon.HostName(v.host)
+}
+
+// refuse answers a request that is judged as any other is.
+func (v *visit) refuse(d outpost.Decision) {
+	p := page.Refusal(d, &outpost.Request{Host: v.host, Prefix: v.prefix}, v.request)
+	if v.program {
+		page.WriteJSON(v.w, p.Status, d.Outcome.String(), string(d.Reason), v.request)
+		return
+	}
+	v.show(p)
+}
+
+// fail records a result that is not the wanted one and explains it; anew is
+// where to begin again, or "" for the same address.
+func (v *visit) fail(app *outpost.Application, result string, err error, anew string) {
+	v.record(app, result, err)
+	v.show(explain(result, anew))
+}
+
+// show writes a page.
+func (v *visit) show(p page.Page) {
+	p.Host, p.RequestID = v.host, v.request
+	if p.Status == http.StatusServiceUnavailable {
+		v.w.Header().Set("Retry-After", "5")
+	}
+	page.Write(v.w, v.r, v.prefix, p)
+}
+
+// redirect sends the browser to location. There is no body: net/http would
+// print the address, and with it a state, into a page.
+func (v *visit) redirect(location string) {
+	v.w.Header().Set("Location", location)
+	v.w.Header().Set("Content-Length", "0")
+	status := http.StatusFound
+	if v.r.Method != http.MethodGet {
+		status = http.StatusSeeOther
+	}
+	v.w.WriteHeader(status)
+}
+
+// record writes the log and the metric.
+func (v *visit) record(app *outpost.Application, result string, err error) {
+	name := ""
+	if app != nil {
+		name = app.Name
+	}
+	v.Observe(name, result)
+	log := v.Log.WithFields(logrus.Fields{"application": name, "result": result, "request": v.request})
+	switch {
+	case err != nil:
+		log.WithError(err).Warn("sign-in")
+	case result == started:
+		log.Debug("sign-in")
+	default:
+		log.Info("sign-in")
+	}
+}
+
+// startURL answers where a sign-in to app begins that leads to back.
+func (v *visit) startURL(app *outpost.Application, options, back string) string {
+	return app.External.Origin() + v.prefix + "/start?" + options + "rd=" + escape(back)
+}
+
+// cookie answers a short cookie of ours; a negative life expires it.
+func (v *visit) cookie(app *outpost.Application, name, value string, life time.Duration) *http.Cookie {
+	seconds := int(life / time.Second)
+	if life < 0 {
+		seconds = -1
+	}
+	return &http.Cookie{ //nolint:gosec // G124: Secure follows the document, as the session's cookie does
+		Name: name, Value: value, Path: v.prefix + "/", MaxAge: seconds,
+		Secure: app.Cookie.Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	}
+}
+
+// current answers the live session of app that app's own sign-in made; nil
+// when there is none.
+func (v *visit) current(app *outpost.Application) (*session.Record, error) {
+	rec, err := v.Sessions.Current(v.ctx, app, v.r.Header)
+	switch {
+	case errors.Is(err, outpost.ErrNoCredential):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case app.SignIn == nil || rec.Identity.Provider != app.SignIn.Provider:
+		return nil, nil
+	}
+	return rec, nil
+}
+
+// prefetch reports whether a browser asks before its person does.
+func prefetch(h http.Header) bool {
+	for _, name := range [4]string{"Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"} {
+		if strings.Contains(h.Get(name), "prefetch") {
+			return true
+		}
+	}
+	return false
+}
