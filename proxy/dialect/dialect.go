@@ -28,15 +28,31 @@ type Answer struct {
 
 // All answers the dialects of the forward-auth endpoints.
 func All() []Dialect {
-	return []Dialect{nginx{}, forwarded{name: "traefik"}, forwarded{name: "caddy", caddy: true}}
+	return []Dialect{nginx{}, forwarded{name: "traefik"}, Caddy()}
 }
+
+// Caddy answers the dialect of Caddy's forward_auth.
+func Caddy() Dialect { return forwarded{name: "caddy", caddy: true} }
 
 // describe fills in what follows from the client's own headers.
 func describe(req *outpost.Request, h http.Header) {
 	req.Header = h
 	accept := strings.Join(h["Accept"], ",")
 	req.JSON = strings.Contains(accept, "json")
+	req.Page = person(accept, h)
 	req.Navigation = navigation(req.Method, accept, h)
+}
+
+// person reports whether somebody's browser is going to a page, or posts a
+// form, so that a person sees what comes back.
+func person(accept string, h http.Header) bool {
+	if len(h["Upgrade"]) > 0 || len(h["Sec-Websocket-Version"]) > 0 {
+		return false
+	}
+	if mode := h["Sec-Fetch-Mode"]; len(mode) > 0 {
+		return mode[0] == "navigate"
+	}
+	return len(h["X-Requested-With"]) == 0 && strings.Contains(accept, "text/html")
 }
 
 // navigation reports whether a person's browser is going to a page, so that a

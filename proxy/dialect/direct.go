@@ -17,14 +17,14 @@ func (Direct) Name() string { return "proxy" }
 // Read implements Dialect. Host and URI are the request's own; scheme and
 // client address are believed from a trusted proxy in front.
 func (Direct) Read(r *http.Request, e *Edge) (*outpost.Request, error) {
-	peer, trusted := e.peer(r)
-	req := &outpost.Request{Client: peer, Scheme: "http"}
+	_, trusted := e.peer(r)
+	req := &outpost.Request{Client: e.From(r), Scheme: "http"}
 	if r.TLS != nil {
 		req.Scheme = "https"
 	}
 	var err error
 	if trusted {
-		if err = readFront(req, r, e); err != nil {
+		if err = readFront(req, r); err != nil {
 			return nil, err
 		}
 	}
@@ -42,12 +42,9 @@ func (Direct) Read(r *http.Request, e *Edge) (*outpost.Request, error) {
 }
 
 // readFront believes what a trusted proxy in front of us tells.
-func readFront(req *outpost.Request, r *http.Request, e *Edge) error {
+func readFront(req *outpost.Request, r *http.Request) error {
 	if err := noTwins(r.Header, "X-Forwarded-Proto", "X-Forwarded-For"); err != nil {
 		return err
-	}
-	if _, ok := r.Header["X-Forwarded-For"]; ok {
-		req.Client = e.Client(r.Header)
 	}
 	proto, ok, err := one(r.Header, "X-Forwarded-Proto")
 	if err != nil || !ok {

@@ -50,6 +50,16 @@ func (e *Edge) ask(r *http.Request) (netip.Addr, error) {
 	return e.Client(r.Header), nil
 }
 
+// From answers the address of whoever sent r to us: what a trusted peer tells
+// in X-Forwarded-For, else the peer's own. It is the zero value when not known.
+func (e *Edge) From(r *http.Request) netip.Addr {
+	peer, trusted := e.peer(r)
+	if _, told := r.Header["X-Forwarded-For"]; trusted && told {
+		return e.Client(r.Header)
+	}
+	return peer
+}
+
 // Client walks X-Forwarded-For from the right, over all lines, past the
 // trusted proxies. It answers the zero value when there is none or when an
 // entry on the way does not parse: what depends on the address then denies.

@@ -121,6 +121,13 @@ func (v *snippetView) Var(header string) string {
 	return strings.ToLower(strings.ReplaceAll(header, "-", "_"))
 }
 
+// NginxHost answers how nginx writes the host that people ask for. $host has
+// no port, and the port that nginx listens on may be mapped to another: the
+// document knows the one that browsers use.
+func (v *snippetView) NginxHost() string {
+	return "$host" + strings.TrimPrefix(v.External.Host, v.Host)
+}
+
 // Returned answers the headers that the proxy takes from our answers; one that
 // is listed and never answered is thereby taken away.
 func (v *snippetView) Returned() []string {
@@ -157,10 +164,7 @@ func (v *snippetView) Sites() string {
 	if v.Domain == "" {
 		return v.External.Origin()
 	}
-	port := ""
-	if p := strings.TrimPrefix(v.External.Host, v.Host); p != "" {
-		port = p
-	}
+	port := strings.TrimPrefix(v.External.Host, v.Host)
 	return v.External.Scheme + "://" + v.Domain + port + ", " + v.External.Scheme + "://*." + v.Domain + port
 }
 

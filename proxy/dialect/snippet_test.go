@@ -79,7 +79,7 @@ func TestSnippet(t *testing.T) {
 		hasNot  []string
 	}{
 		"nginx path":        {"nginx", withPath(single(t)), []string{"location /team/wiki {", "location /akprox/ {"}, []string{"location / {"}},
-		"nginx plain HTTP":  {"nginx", withPort(single(t)), []string{"listen 8000;", "server_name wiki.example.com;"}, []string{"ssl"}},
+		"nginx plain HTTP":  {"nginx", withPort(single(t)), []string{"listen 8000;", "server_name wiki.example.com;", "$scheme://$host:8000$request_uri"}, []string{"ssl"}},
 		"nginx socket":      {"nginx", listening(single(t), "unix:/run/akprox.sock"), []string{"server unix:/run/akprox.sock;"}, nil},
 		"nginx address":     {"nginx", listening(single(t), "10.0.0.1:9001"), []string{"server 10.0.0.1:9001;"}, nil},
 		"nginx any address": {"nginx", listening(single(t), "[::]:9001"), []string{"server 127.0.0.1:9001;"}, nil},

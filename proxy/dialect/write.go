@@ -92,7 +92,7 @@ func writeForwarded(w http.ResponseWriter, r *http.Request, a Answer) {
 func Refuse(w http.ResponseWriter, r *http.Request, a Answer) {
 	status := statusOf(a.Outcome)
 	switch {
-	case a.Request != nil && a.Request.Navigation:
+	case a.Request != nil && a.Request.Page:
 		p := page.Refusal(a.Decision, a.Request, a.RequestID)
 		p.Status = status
 		page.Write(w, r, a.Prefix, p)

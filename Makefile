@@ -1,0 +1,41 @@
+# What a stranger needs first: `make demo` and `make test`.
+
+GO       ?= go
+FUZZTIME ?= 1m
+PARTS     = $(or $(AKPROX_PARTS),$(HOME)/.cache/akprox/parts)
+# One version, named in e2e/parts/parts.txt.
+LINTER    = $(PARTS)/golangci-lint-$(shell awk '$$1 == "golangci-lint" { print $$2 }' e2e/parts/parts.txt)
+
+.PHONY: demo build test parts lint bench fuzz clean
+
+demo: ## Run the program with a built-in sign-in, to look at it in a browser.
+	$(GO) run ./cmd/akprox demo
+
+build: ## Build bin/akprox, static.
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/akprox ./cmd/akprox
+
+test: parts ## Run all tests, the end-to-end ones against real parts included.
+	$(GO) test -race -timeout 20m ./...
+
+parts: ## Get the real proxies, issuers and so on that are not here yet.
+	scripts/parts.sh
+
+lint: ## Check the form and the usual mistakes.
+	@scripts/parts.sh golangci-lint
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(LINTER) run ./...
+
+bench: ## Measure.
+	$(GO) run ./bench
+
+fuzz: ## Run every fuzz target for FUZZTIME (1m).
+	@grep -rn --include='*_test.go' -E '^func Fuzz[A-Za-z0-9_]*\(' . | \
+		sed -E 's|^(.*)/[^/]*:[0-9]+:func (Fuzz[A-Za-z0-9_]*).*|\1 \2|' | sort | \
+		while read -r dir target; do \
+			echo "== $$dir $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" || exit 1; \
+		done
+
+clean: ## Remove what was built. The parts stay.
+	rm -rf bin build

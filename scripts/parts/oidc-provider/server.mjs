@@ -1,0 +1,175 @@
+// An OpenID provider for the tests: panva's oidc-provider with its own plain
+// sign-in pages, which take any password. Package parts starts it with
+//
+//   OIDC_PROVIDER_DIR   the folder with node_modules
+//   OIDC_PROVIDER       the settings, as JSON; see Settings below
+//
+// Settings: {
+//   port,                    listens on 127.0.0.1 only
+//   clients,                 client metadata, as the provider takes it
+//   users,                   { login: claims } ; others may sign in and have only a sub
+//   keys,                    a file for the private keys, made if it is not there
+//   ttl,                     { AccessToken: seconds, ... }
+//   idTokenWithoutClaims,    true: name, groups and so on come from userinfo only
+//   jwtAudience,             a resource whose access tokens are JWTs
+//   fixedRefreshTokens,      true: a refresh token is not replaced when used
+//   features,                laid over the features switched on here
+//   store,                   a file for sessions and tokens, for the next start
+// }
+import { generateKeyPairSync } from 'node:crypto';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+const entry = join(process.env.OIDC_PROVIDER_DIR, 'node_modules/oidc-provider/lib/index.js');
+const { Provider } = await import(pathToFileURL(entry));
+const settings = JSON.parse(process.env.OIDC_PROVIDER);
+const issuer = `http://127.0.0.1:${settings.port}`;
+
+function keys() {
+  if (!existsSync(settings.keys)) {
+    const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    const key = { ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256' };
+    writeFileSync(settings.keys, JSON.stringify({ keys: [key] }), { mode: 0o600 });
+  }
+  return JSON.parse(readFileSync(settings.keys));
+}
+
+// One table for all models, written to settings.store after each change.
+const table = new Map(
+  existsSync(settings.store) ? JSON.parse(readFileSync(settings.store)) : [],
+);
+
+class Store {
+  constructor(model) {
+    this.model = model;
+  }
+
+  key(id) {
+    return `${this.model}:${id}`;
+  }
+
+  save() {
+    writeFileSync(settings.store, JSON.stringify([...table]));
+  }
+
+  search(field, value) {
+    for (const [key, entry] of table) {
+      if (key.startsWith(`${this.model}:`) && entry[field] === value) return entry;
+    }
+    return undefined;
+  }
+
+  async upsert(id, payload) {
+    table.set(this.key(id), payload);
+    this.save();
+  }
+
+  async find(id) {
+    return table.get(this.key(id));
+  }
+
+  async findByUid(uid) {
+    return this.search('uid', uid);
+  }
+
+  async findByUserCode(code) {
+    return this.search('userCode', code);
+  }
+
+  async consume(id) {
+    table.get(this.key(id)).consumed = Math.floor(Date.now() / 1000);
+    this.save();
+  }
+
+  async destroy(id) {
+    table.delete(this.key(id));
+    this.save();
+  }
+
+  async revokeByGrantId(grantId) {
+    for (const [key, entry] of table) {
+      if (entry.grantId === grantId) table.delete(key);
+    }
+    this.save();
+  }
+}
+
+const provider = new Provider(issuer, {
+  adapter: Store,
+  clients: settings.clients,
+  jwks: keys(),
+  claims: {
+    openid: ['sub'],
+    email: ['email', 'email_verified'],
+    profile: ['name', 'preferred_username'],
+    groups: ['groups'],
+  },
+  scopes: ['openid', 'offline_access', 'email', 'profile', 'groups'],
+  findAccount: (ctx, id) => ({
+    accountId: id,
+    claims: () => ({ ...settings.users[id], sub: id }),
+  }),
+  conformIdTokenClaims: settings.idTokenWithoutClaims ?? false,
+  pkce: { required: () => true },
+  issueRefreshToken: (ctx, client, code) =>
+    client.grantTypeAllowed('refresh_token') && code.scopes.has('offline_access'),
+  rotateRefreshToken: !settings.fixedRefreshTokens,
+  ttl: {
+    AccessToken: 600,
+    AuthorizationCode: 60,
+    ClientCredentials: 600,
+    Grant: 86400,
+    IdToken: 600,
+    Interaction: 600,
+    RefreshToken: 86400,
+    Session: 86400,
+    DeviceCode: 600,
+    ...settings.ttl,
+  },
+  cookies: {
+    keys: ['for tests only'],
+    // Cookies know no ports: two providers on one address need two names.
+    names: {
+      session: `op_${settings.port}_session`,
+      interaction: `op_${settings.port}_interaction`,
+      resume: `op_${settings.port}_resume`,
+    },
+  },
+  // The default one refuses loopback addresses, where the tests receive
+  // back-channel logout tokens.
+  fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
+  features: {
+    devInteractions: { enabled: true },
+    backchannelLogout: { enabled: true },
+    clientCredentials: { enabled: true },
+    deviceFlow: { enabled: true },
+    introspection: { enabled: true },
+    pushedAuthorizationRequests: { enabled: true },
+    revocation: { enabled: true },
+    rpInitiatedLogout: { enabled: true },
+    userinfo: { enabled: true },
+    resourceIndicators: {
+      enabled: Boolean(settings.jwtAudience),
+      // A person's access token has to work at userinfo too, so only machine
+      // clients get a JWT without asking for the resource.
+      defaultResource: (ctx, client, oneOf) =>
+        oneOf ?? (ctx.oidc.params.grant_type === 'client_credentials' ? settings.jwtAudience : undefined),
+      useGrantedResource: () => true,
+      getResourceServerInfo: () => ({
+        scope: 'api:read api:write',
+        audience: settings.jwtAudience,
+        accessTokenFormat: 'jwt',
+        jwt: { sign: { alg: 'RS256' } },
+      }),
+    },
+    ...settings.features,
+  },
+});
+
+for (const name of ['server_error', 'authorization.error', 'grant.error', 'end_session.error', 'backchannel.error']) {
+  provider.on(name, (ctx, err) => console.error(name, err.message, err.error_description ?? ''));
+}
+provider.on('backchannel.success', (ctx, client, user, sid) =>
+  console.log('backchannel.success', client.clientId, user, sid));
+provider.listen(settings.port, '127.0.0.1', () => console.log('up', issuer));
