@@ -1,10 +1,11 @@
 package proxy
 
 import (
-	"bytes"
 	"encoding/json"
+	"io"
 	"net/netip"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -12,49 +13,73 @@ import (
 	"github.com/akprox/akprox/outpost"
 )
 
-// eventKey is the one field of a decision's log entry. The formatter below
-// writes its parts; the map that logrus would need for eleven fields costs
-// more than the decision.
-const eventKey = "decision"
-
 // event is one decision as the log tells it.
 type event struct {
 	application, dialect, id string
 	request                  *outpost.Request
 	decision                 *outpost.Decision
-	duration                 time.Duration
+	took                     time.Duration
 }
 
-// Formatter answers the log's formatter: "text" for people, else JSON. A
-// decision is one line with exactly the keys application, dialect, outcome,
-// rule, reason, identity, client, method, host, path and duration (seconds)
-// beside logrus's own; every other entry is logrus's business.
+// Formatter answers the formatter of everything that is logged beside
+// decisions: "text" for people, else JSON.
 func Formatter(format string) logrus.Formatter {
 	if format == "text" {
-		return textFormatter{&logrus.TextFormatter{DisableColors: true, FullTimestamp: true}}
+		return &logrus.TextFormatter{DisableColors: true, FullTimestamp: true}
 	}
-	return jsonFormatter{&logrus.JSONFormatter{}}
+	return &logrus.JSONFormatter{}
 }
 
-type jsonFormatter struct{ other logrus.Formatter }
+// decisionLog writes decisions, one line each, with exactly the keys
+// application, dialect, outcome, rule, reason, identity, client, method, host,
+// path and duration (seconds) beside logrus's own. It renders them itself, into
+// the logger's output: the map that a logrus entry needs for eleven fields
+// costs more than the decision.
+type decisionLog struct {
+	out     io.Writer // safe for concurrent use
+	text    bool
+	buffers sync.Pool
+}
 
-// Format implements logrus.Formatter.
-func (f jsonFormatter) Format(entry *logrus.Entry) ([]byte, error) {
-	e, ok := entry.Data[eventKey].(*event)
-	if !ok {
-		return f.other.Format(entry)
+func newDecisionLog(out io.Writer, format string) *decisionLog {
+	return &decisionLog{out: out, text: format == "text", buffers: sync.Pool{New: func() any { return new([512]byte) }}}
+}
+
+func (l *decisionLog) write(e *event) {
+	scratch := l.buffers.Get().(*[512]byte)
+	line := scratch[:0]
+	if l.text {
+		line = e.appendText(line, time.Now())
+	} else {
+		line = e.appendJSON(line, time.Now())
 	}
-	b := make([]byte, 0, 384)
+	_, _ = l.out.Write(line) // there is nowhere to tell
+	l.buffers.Put(scratch)
+}
+
+func (e *event) appendJSON(b []byte, now time.Time) []byte {
 	b = append(b, `{"time":"`...)
-	b = entry.Time.AppendFormat(b, time.RFC3339)
+	b = now.AppendFormat(b, time.RFC3339)
 	b = append(b, `","level":"info"`...)
 	b = appendField(b, "msg", e.id)
 	for _, f := range e.fields() {
 		b = appendField(b, f[0], f[1])
 	}
 	b = append(b, `,"duration":`...)
-	b = strconv.AppendFloat(b, e.duration.Seconds(), 'f', 7, 64)
-	return append(b, "}\n"...), nil
+	b = strconv.AppendFloat(b, e.took.Seconds(), 'f', 7, 64)
+	return append(b, "}\n"...)
+}
+
+func (e *event) appendText(b []byte, now time.Time) []byte {
+	b = append(b, "time="...)
+	b = now.AppendFormat(b, time.RFC3339)
+	b = append(append(b, " level=info msg="...), e.id...)
+	for _, f := range e.fields() {
+		b = append(append(append(b, ' '), f[0]...), '=')
+		b = strconv.AppendQuote(b, f[1])
+	}
+	b = append(append(b, " duration="...), e.took.String()...)
+	return append(b, '\n')
 }
 
 // fields answers the keys and values of a decision, but for its duration.
@@ -94,21 +119,4 @@ func appendField(b []byte, key, value string) []byte {
 	b = append(b, '"')
 	b = append(b, value...)
 	return append(b, '"')
-}
-
-type textFormatter struct{ other logrus.Formatter }
-
-// Format implements logrus.Formatter.
-func (f textFormatter) Format(entry *logrus.Entry) ([]byte, error) {
-	e, ok := entry.Data[eventKey].(*event)
-	if !ok {
-		return f.other.Format(entry)
-	}
-	var b bytes.Buffer
-	b.WriteString("time=" + entry.Time.Format(time.RFC3339) + " level=info msg=" + e.id)
-	for _, f := range e.fields() {
-		b.WriteString(" " + f[0] + "=" + strconv.Quote(f[1]))
-	}
-	b.WriteString(" duration=" + e.duration.String() + "\n")
-	return b.Bytes(), nil
 }

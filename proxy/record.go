@@ -15,44 +15,55 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/akprox/akprox/outpost"
+	"github.com/akprox/akprox/proxy/dialect"
 )
 
 // Recorder writes one log event and one metric for each decision.
 type Recorder struct {
 	log         *logrus.Logger
+	lines       *decisionLog
 	refusedOnly bool
 	decisions   *prometheus.CounterVec
-	durations   *prometheus.HistogramVec
-	counters    *sync.Map // series → prometheus.Counter, so that no label is looked up twice
+	durations   map[string]prometheus.Observer // by dialect
+	counters    *sync.Map                      // series → prometheus.Counter, so that no label is looked up twice
 	ids         *ids
 }
 
 // series is one decision counter's labels.
-type series struct{ application, dialect, outcome, reason string }
+type series struct {
+	application, dialect string
+	outcome              outpost.Outcome
+	reason               outpost.Reason
+}
 
 // NewRecorder registers its metrics with reg.
 func NewRecorder(log *logrus.Logger, reg prometheus.Registerer) *Recorder {
+	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "akprox_decision_duration_seconds", Help: "Time from reading a question to its decision.",
+		Buckets: []float64{.00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .05, .25, 1, 5},
+	}, []string{"dialect"})
 	r := &Recorder{
-		log: log,
+		log:   log,
+		lines: newDecisionLog(log.Out, ""),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "akprox_decisions_total", Help: "Decisions by application, dialect, outcome and reason.",
 		}, []string{"application", "dialect", "outcome", "reason"}),
-		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "akprox_decision_duration_seconds", Help: "Time from reading a question to its decision.",
-			Buckets: []float64{.00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .05, .25, 1, 5},
-		}, []string{"dialect"}),
-		counters: &sync.Map{},
-		ids:      newIDs(),
+		durations: map[string]prometheus.Observer{},
+		counters:  &sync.Map{},
+		ids:       newIDs(),
 	}
-	reg.MustRegister(r.decisions, r.durations)
+	for _, d := range append(dialect.All(), dialect.Direct{}) {
+		r.durations[d.Name()] = durations.WithLabelValues(d.Name())
+	}
+	reg.MustRegister(r.decisions, durations)
 	return r
 }
 
-// RefusedOnly answers a Recorder that logs refusals alone (log.decisions:
-// refused) and counts with r.
-func (r *Recorder) RefusedOnly(only bool) *Recorder {
+// As answers a Recorder that logs decisions as the document says: in format
+// text or json, all of them or refusals alone. It counts with r.
+func (r *Recorder) As(format string, refusedOnly bool) *Recorder {
 	c := *r
-	c.refusedOnly = only
+	c.lines, c.refusedOnly = newDecisionLog(r.log.Out, format), refusedOnly
 	return &c
 }
 
@@ -61,28 +72,32 @@ func (r *Recorder) RefusedOnly(only bool) *Recorder {
 func (r *Recorder) NextID() string { return r.ids.next() }
 
 // decision records d and answers the request's id, which pages and the log
-// line's message show.
+// line's message show; "" where neither will.
 func (r *Recorder) decision(dialect string, app *outpost.Application, req *outpost.Request, d *outpost.Decision, took time.Duration) string {
-	e := event{dialect: dialect, decision: d, request: req, duration: took, id: r.ids.next()}
+	name := ""
 	if app != nil {
-		e.application = app.Name
+		name = app.Name
 	}
-	r.counter(series{e.application, dialect, d.Outcome.String(), string(d.Reason)}).Inc()
-	r.durations.WithLabelValues(dialect).Observe(took.Seconds())
-	if !r.refusedOnly || d.Outcome != outpost.Allow {
-		r.log.WithField(eventKey, &e).Info(e.id)
+	r.counter(series{name, dialect, d.Outcome, d.Reason}).Inc()
+	r.durations[dialect].Observe(took.Seconds())
+	if d.Outcome == outpost.Allow && r.refusedOnly {
+		return ""
+	}
+	id := r.ids.next()
+	if r.log.IsLevelEnabled(logrus.InfoLevel) {
+		r.lines.write(&event{application: name, dialect: dialect, decision: d, request: req, took: took, id: id})
 	}
 	if d.Err != nil {
-		r.log.WithField("application", e.application).WithField("request", e.id).Warn(d.Err)
+		r.log.WithField("application", name).WithField("request", id).Warn(d.Err)
 	}
-	return e.id
+	return id
 }
 
 func (r *Recorder) counter(s series) prometheus.Counter {
 	if c, ok := r.counters.Load(s); ok {
 		return c.(prometheus.Counter)
 	}
-	c := r.decisions.WithLabelValues(s.application, s.dialect, s.outcome, s.reason)
+	c := r.decisions.WithLabelValues(s.application, s.dialect, s.outcome.String(), string(s.reason))
 	r.counters.Store(s, c)
 	return c
 }
