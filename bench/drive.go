@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -54,7 +55,8 @@ func client(addr string, request []byte, status string, requests int) error {
 			if !strings.HasPrefix(resp.Status, status) {
 				return fmt.Errorf("answered %s, want %s", resp.Status, status)
 			}
-			if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+			if err = errors.Join(err, resp.Body.Close()); err != nil {
 				return err
 			}
 			continue

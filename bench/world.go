@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -162,11 +163,11 @@ func (w *world) signIn(akprox string) (string, error) {
 	c := &http.Client{
 		Jar:           jar,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{Dial: func(network, addr string) (net.Conn, error) {
+		Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if strings.HasPrefix(addr, "wiki.example.test") {
 				addr = akprox
 			}
-			return net.Dial(network, addr)
+			return (&net.Dialer{}).DialContext(ctx, network, addr)
 		}},
 	}
 	next := "http://wiki.example.test/akprox/start?rd=/"

@@ -87,7 +87,15 @@ func (a *Application) startURL(r *Request) string {
 	if r.Path.Known() {
 		back = a.BackURL(r)
 	}
-	return a.External.Origin() + r.Prefix + "/start?rd=" + url.QueryEscape(back)
+	return r.Ways.StartURL(a.External.Origin(), back)
+}
+
+// signOutURL answers where people sign out; "" where nobody can sign in.
+func (a *Application) signOutURL(r *Request) string {
+	if a.SignIn == nil || r.Ways.SignOut == "" {
+		return ""
+	}
+	return a.External.Origin() + r.Ways.SignOut
 }
 
 // BackURL answers the absolute URL of r as a browser reaches it: the scheme is

@@ -47,6 +47,7 @@ type Decision struct {
 	Identity  *Identity
 	Headers   []Header      // on Allow: every mapped header, empty ones too
 	Location  string        // on SignIn: the absolute start URL, rd included
+	SignOut   string        // the absolute URL to sign out at, for somebody who is known and has no access
 	Challenge string        // on Unauthorized and scope refusals: WWW-Authenticate
 	Retry     time.Duration // on RateLimited and Unavailable: when to ask again
 	Limit     limit.Limit   // how the limit stands that is nearest its end; zero where there is none
@@ -70,7 +71,7 @@ func (a *Application) Decide(ctx context.Context, r *Request) Decision {
 	var buf [4]*Rule
 	demand, reason := a.Rules.Match(r, buf[:0])
 	if reason != "" {
-		return Decision{Reason: reason, Rule: demand.last()}
+		return Decision{Reason: reason, Rule: demand.last(), Err: hint(reason)}
 	}
 	if demand.nobody() {
 		return Decision{Reason: ReasonNobody, Rule: demand.last()}
@@ -87,6 +88,17 @@ func (a *Application) Decide(ctx context.Context, r *Request) Decision {
 	return d
 }
 
+// hint answers how to mend what keeps a rule from being judged.
+func hint(reason Reason) error {
+	switch reason {
+	case ReasonPathUnknown:
+		return ErrPathUnknown
+	case ReasonClientUnknown:
+		return errClientUnknown
+	}
+	return nil
+}
+
 // judge holds the demand against what is known of the person.
 func (a *Application) judge(r *Request, demand Demand, id *Identity, err error) Decision {
 	switch {
@@ -97,7 +109,7 @@ func (a *Application) judge(r *Request, demand Demand, id *Identity, err error) 
 	}
 	rule, reason := a.Rules.Check(demand, id)
 	if reason != "" {
-		d := Decision{Outcome: Forbidden, Reason: reason, Rule: rule.Name, Identity: id}
+		d := Decision{Outcome: Forbidden, Reason: reason, Rule: rule.Name, Identity: id, SignOut: a.signOutURL(r)}
 		if reason == ReasonScope {
 			d.Challenge = a.bearer(`, error="insufficient_scope", scope="` + strings.Join(rule.Scopes, " ") + `"`)
 		}
@@ -126,7 +138,7 @@ func (a *Application) count(ctx context.Context, r *Request, demand Demand, id *
 		return nearest, d
 	}
 	who := a.Name + ":address:" + limit.AddressKey(r.Client)
-	if id != nil {
+	if id != nil && id.Subject != "" { // a lease is an identity of nobody
 		who = a.Name + ":identity:" + id.Provider + ":" + id.Subject
 	}
 	take := func(l Limiter, key string) {
@@ -168,6 +180,10 @@ func (a *Application) allow(r *Request, reason Reason, rule string, id *Identity
 // application could be told: bad_request, unknown_host, or path_unknown.
 func Refuse(err error) Decision {
 	d := Decision{Outcome: Malformed, Reason: ReasonOf(err), Err: err}
+	var plain *BadRequest
+	if errors.As(err, &plain) && plain.Detail == "" || d.Reason == ReasonUnknownHost {
+		d.Err = nil // the reason says it all
+	}
 	switch d.Reason {
 	case ReasonUnknownHost:
 		d.Outcome = UnknownHost
@@ -228,7 +244,7 @@ func (a *Application) refuse(r *Request, d Demand, err error) Decision {
 // credential was presented. Basic is offered to programs alone: a browser
 // would ask for a password in a window of its own.
 func (a *Application) challenge(r *Request, bad bool) string {
-	if a.reads("Basic") && !a.reads("Bearer") && len(r.Header["Sec-Fetch-Mode"]) == 0 {
+	if a.reads("Basic") && !a.reads("Bearer") && len(r.Header["Sec-Fetch-Mode"]) == 0 && !r.Page {
 		return `Basic realm="` + a.Name + `", charset="UTF-8"`
 	}
 	if bad {

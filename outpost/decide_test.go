@@ -38,7 +38,7 @@ func mustHeaders(t *testing.T, preset string, set ...[2]string) *HeaderMap {
 
 func request(t *testing.T, method, uri string) *Request {
 	t.Helper()
-	r := &Request{Method: method, Scheme: "https", Host: "wiki.example.com", Header: http.Header{}, Prefix: "/akprox"}
+	r := &Request{Method: method, Scheme: "https", Host: "wiki.example.com", Header: http.Header{}, Ways: WaysUnder("/akprox")}
 	if uri != "" {
 		var err error
 		if r.Path, r.Query, err = canon.SplitURI(uri); err != nil {

@@ -26,7 +26,11 @@ var ErrUnknownHost = errors.New("no application guards this host and path")
 
 // ErrPathUnknown says that the application depends on the path, which the
 // reverse proxy did not tell.
-var ErrPathUnknown = errors.New("the path is not known, and the application depends on it")
+var ErrPathUnknown = errors.New("nginx did not tell the path, and this application depends on it: " +
+	"use the configuration that akprox snippet nginx prints, and set server.nginx_original_url: true")
+
+var errClientUnknown = errors.New("the client's address is not known, and a rule depends on it: " +
+	"the reverse proxy has to send a good X-Forwarded-For")
 
 // Reason says in one word why a decision is what it is. The set is closed, so
 // that a reason may be a metric label; every one is explained in

@@ -157,8 +157,11 @@ func presetFields(preset, separator string, meta Meta) ([]field, error) {
 	switch preset {
 	case "", "akprox":
 		return []field{
-			{"X-Auth-Username", username}, {"X-Auth-Groups", groups}, {"X-Forwarded-Email", email},
-			{"X-Forwarded-Preferred-Username", username}, {"X-Forwarded-User", subject},
+			{"X-Auth-Username", username},
+			{"X-Auth-Groups", groups},
+			{"X-Forwarded-Email", email},
+			{"X-Forwarded-Preferred-Username", username},
+			{"X-Forwarded-User", subject},
 		}, nil
 	case "authentik":
 		return authentikFields(groups, separator, meta), nil
@@ -237,9 +240,11 @@ func some(f func(*Identity) string) func(*Identity) string {
 }
 
 func username(id *Identity) string { return some(func(id *Identity) string { return id.Username })(id) }
-func subject(id *Identity) string  { return some(func(id *Identity) string { return id.Subject })(id) }
-func email(id *Identity) string    { return some(func(id *Identity) string { return id.Email })(id) }
-func name(id *Identity) string     { return some(func(id *Identity) string { return id.Name })(id) }
+
+func subject(id *Identity) string { return some(func(id *Identity) string { return id.Subject })(id) }
+
+func email(id *Identity) string { return some(func(id *Identity) string { return id.Email })(id) }
+func name(id *Identity) string  { return some(func(id *Identity) string { return id.Name })(id) }
 
 func lists(f func(*Identity) []string, separator string) func(*Identity) string {
 	return some(func(id *Identity) string { return join(f(id), separator) })

@@ -10,6 +10,7 @@ import (
 
 	"github.com/akprox/akprox/outpost"
 	"github.com/akprox/akprox/proxy/dialect"
+	"github.com/akprox/akprox/proxy/knock"
 	"github.com/akprox/akprox/proxy/page"
 	"github.com/akprox/akprox/proxy/reverse"
 	"github.com/akprox/akprox/proxy/signin"
@@ -18,7 +19,10 @@ import (
 // Options is what a Handler is made of; all of it is required.
 type Options struct {
 	Applications *outpost.Applications
-	Prefixes     []string // the prefix, then its aliases
+	Prefixes     []string       // the prefix, then its aliases
+	AuthServer   bool           // the example auth server's endpoints too
+	Knock        *knock.Handler // nil where nobody can knock
+	KnockAtRoot  bool           // at /knock and so on too, as Knocker has it
 	Edge         *dialect.Edge
 	SignIn       *signin.SignIn
 	Forwarder    *reverse.Forwarder
@@ -30,29 +34,69 @@ type Options struct {
 type Handler struct {
 	Options
 	router *mux.Router
+	auth   map[string]http.Handler // the auth endpoints, by path
 }
 
 // New mounts the endpoints.
 func New(o Options) *Handler {
-	h := &Handler{Options: o, router: mux.NewRouter().SkipClean(true).UseEncodedPath()}
+	h := &Handler{Options: o, router: mux.NewRouter().SkipClean(true).UseEncodedPath(), auth: map[string]http.Handler{}}
 	for _, prefix := range o.Prefixes {
-		for _, d := range dialect.All() {
-			h.router.Path(prefix + "/auth/" + d.Name()).Handler(h.forward(d, prefix))
-		}
-		h.router.Path(prefix + "/auth").Handler(h.byQuery(prefix))
+		h.mount(signin.Under(prefix))
 	}
-	for _, prefix := range o.Prefixes {
-		h.router.Path(prefix + "/ping").HandlerFunc(ping)
-		h.router.Path(prefix + "/start").Handler(o.SignIn.Start(prefix))
-		h.router.Path(prefix + "/sign_in").Handler(o.SignIn.Start(prefix))
-		h.router.Path(prefix + "/callback").Handler(o.SignIn.Callback(prefix))
-		h.router.Path(prefix + "/sign_out").Handler(o.SignIn.SignOut(prefix))
-		h.router.Path(prefix + "/userinfo").Handler(o.SignIn.UserInfo(prefix))
-		h.router.Path(prefix + "/static/{name}").Handler(page.Static())
+	if o.AuthServer {
+		h.mountAuthServer(signin.AuthServer())
+	}
+	if o.Knock != nil {
+		for _, prefix := range o.Prefixes {
+			h.mountKnock(prefix)
+		}
+		if o.KnockAtRoot {
+			h.mountKnock("")
+		}
 	}
 	h.router.NotFoundHandler = http.HandlerFunc(h.direct)
 	h.router.MethodNotAllowedHandler = h.router.NotFoundHandler
 	return h
+}
+
+// mount mounts the endpoints under one prefix.
+func (h *Handler) mount(e signin.Endpoints) {
+	for _, d := range dialect.All() {
+		h.mountAuth(e.Prefix+"/auth/"+d.Name(), h.forward(d, e))
+	}
+	h.mountAuth(e.Prefix+"/auth", h.byQuery(e))
+	h.router.Path(e.Prefix + "/ping").HandlerFunc(ping)
+	h.router.Path(e.Prefix + "/start").Handler(h.SignIn.Start(e))
+	h.router.Path(e.Prefix + "/sign_in").Handler(h.SignIn.Page(e))
+	h.router.Path(e.Prefix + "/callback").Handler(h.SignIn.Callback(e))
+	h.router.Path(e.Prefix + "/sign_out").Handler(h.SignIn.SignOut(e))
+	h.router.Path(e.Prefix + "/userinfo").Handler(h.SignIn.UserInfo(e))
+	h.router.Path(e.Prefix + "/static/{name}").Handler(page.Static())
+}
+
+// mountAuthServer mounts the example auth server's endpoints. Its check is
+// what Caddy's forward_auth asks.
+func (h *Handler) mountAuthServer(e signin.Endpoints) {
+	h.mountAuth("/auth/check", h.forward(dialect.Caddy(), e))
+	h.router.Path("/auth/sign-in").Handler(h.SignIn.Page(e))
+	h.router.Path("/auth/password-authenticate").Handler(h.SignIn.Page(e))
+	h.router.Path("/auth/sign-out").Handler(h.SignIn.SignOut(e))
+}
+
+// mountAuth mounts an auth endpoint. Every request of every guarded program
+// asks one, so it is found by its path at once; mux tries its routes one by
+// one, with a regular expression each.
+func (h *Handler) mountAuth(path string, answer http.Handler) {
+	h.auth[path] = answer
+	h.router.Path(path).Handler(answer)
+}
+
+// mountKnock mounts Knocker's API.
+func (h *Handler) mountKnock(prefix string) {
+	h.router.Path(prefix + "/knock").HandlerFunc(h.Knock.Knock)
+	h.router.Path(prefix + "/verify").HandlerFunc(h.Knock.Verify)
+	h.router.Path(prefix + "/health").HandlerFunc(h.Knock.Health)
+	h.router.Path(prefix + "/ready").HandlerFunc(h.Knock.Ready)
 }
 
 func ping(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }
@@ -61,6 +105,10 @@ func ping(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoC
 // refusal.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer h.refusePanic(w, r)
+	if answer := h.auth[r.URL.Path]; answer != nil && r.URL.RawPath == "" {
+		answer.ServeHTTP(w, r)
+		return
+	}
 	h.router.ServeHTTP(w, r)
 }
 
@@ -83,10 +131,10 @@ func (h *Handler) refusePanic(w http.ResponseWriter, r *http.Request) {
 
 // byQuery serves the bare endpoint: "?traefik" and "?caddy" name another
 // dialect than nginx's, as the first and only word of the query.
-func (h *Handler) byQuery(prefix string) http.Handler {
+func (h *Handler) byQuery(e signin.Endpoints) http.Handler {
 	byName := map[string]http.Handler{}
 	for _, d := range dialect.All() {
-		byName[d.Name()] = h.forward(d, prefix)
+		byName[d.Name()] = h.forward(d, e)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		word, _, _ := strings.Cut(r.URL.RawQuery, "=")
@@ -100,7 +148,7 @@ func (h *Handler) byQuery(prefix string) http.Handler {
 
 // forward answers one auth endpoint: may the request that the proxy tells of
 // pass?
-func (h *Handler) forward(d dialect.Dialect, prefix string) http.Handler {
+func (h *Handler) forward(d dialect.Dialect, e signin.Endpoints) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		if r.ContentLength != 0 {
@@ -109,17 +157,17 @@ func (h *Handler) forward(d dialect.Dialect, prefix string) http.Handler {
 			w.Header().Set("Connection", "close")
 		}
 		req, err := d.Read(r, h.Edge)
-		app, decision := h.decide(r, req, err, prefix)
+		app, decision := h.decide(r, req, err, e.Ways)
 		id := h.Recorder.decision(d.Name(), app, req, &decision, time.Since(start))
-		d.Write(w, r, dialect.Answer{Decision: decision, Request: req, Prefix: prefix, RequestID: id})
+		d.Write(w, r, dialect.Answer{Decision: decision, Request: req, Prefix: e.Prefix, RequestID: id})
 	})
 }
 
-func (h *Handler) decide(r *http.Request, req *outpost.Request, err error, prefix string) (*outpost.Application, outpost.Decision) {
+func (h *Handler) decide(r *http.Request, req *outpost.Request, err error, ways outpost.Ways) (*outpost.Application, outpost.Decision) {
 	if err != nil {
 		return nil, outpost.Refuse(err)
 	}
-	req.Prefix = prefix
+	req.Ways = ways
 	app, err := h.Applications.Find(req)
 	if err != nil {
 		return nil, outpost.Refuse(err)
@@ -137,7 +185,7 @@ func (h *Handler) direct(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	d := dialect.Direct{}
 	req, err := d.Read(r, h.Edge)
-	app, decision := h.decideDirect(r, req, err, prefix)
+	app, decision := h.decideDirect(r, req, err, outpost.WaysUnder(prefix))
 	id := h.Recorder.decision(d.Name(), app, req, &decision, time.Since(start))
 	if decision.Outcome == outpost.Allow && app != nil && app.Upstream != nil {
 		h.Forwarder.Forward(w, r, app, req, decision.Headers)
@@ -148,8 +196,8 @@ func (h *Handler) direct(w http.ResponseWriter, r *http.Request) {
 
 // decideDirect is decide for requests that come to us themselves: only an
 // application in proxy mode is there to take them.
-func (h *Handler) decideDirect(r *http.Request, req *outpost.Request, err error, prefix string) (*outpost.Application, outpost.Decision) {
-	app, decision := h.decide(r, req, err, prefix)
+func (h *Handler) decideDirect(r *http.Request, req *outpost.Request, err error, ways outpost.Ways) (*outpost.Application, outpost.Decision) {
+	app, decision := h.decide(r, req, err, ways)
 	if app != nil && app.Upstream == nil {
 		return nil, outpost.Refuse(outpost.ErrUnknownHost)
 	}
@@ -175,7 +223,7 @@ func (l *Live) Swap(h *Handler) { l.current.Store(h) }
 // Applications answers the applications that are served now.
 func (l *Live) Applications() *outpost.Applications {
 	if h := l.current.Load(); h != nil {
-		return h.Options.Applications
+		return h.Applications
 	}
 	return outpost.NewApplications(nil)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -225,6 +226,13 @@ func (s Server) Prefixes() []string { return append([]string{s.Prefix}, s.Prefix
 // ownPaths answers which paths of ours a browser or an issuer calls.
 func ownPaths(s Server) outpost.OwnPaths {
 	own, static := map[string]bool{}, []string{}
+	authServer := map[string]bool{}
+	if slices.Contains(s.Compat, "auth-server") {
+		authServer = map[string]bool{"/auth/sign-in": true, "/auth/password-authenticate": true, "/auth/sign-out": true}
+	}
+	if slices.Contains(s.Compat, "knocker") {
+		own["/knock"] = true
+	}
 	for _, prefix := range s.Prefixes() {
 		for _, p := range []string{"start", "callback", "sign_in", "sign_out", "userinfo", "backchannel_logout", "knock", "ping"} {
 			own[prefix+"/"+p] = true
@@ -241,6 +249,14 @@ func ownPaths(s Server) outpost.OwnPaths {
 				return name != "" && !strings.Contains(name, "/")
 			}
 		}
-		return own[path]
+		// That program asks for the token first, also here.
+		return own[path] || authServer[path] && !bearer(r.Header)
 	}
+}
+
+func bearer(h http.Header) bool {
+	return slices.ContainsFunc(h["Authorization"], func(line string) bool {
+		scheme, _, _ := strings.Cut(line, " ")
+		return strings.EqualFold(scheme, "Bearer")
+	})
 }

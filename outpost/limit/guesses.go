@@ -107,3 +107,6 @@ func (g *Guesses) Forgive(key string, most int) int {
 }
 
 func (g *Guesses) clock() int64 { return int64(g.now().Sub(g.began)) }
+
+// Throttled implements outpost.Throttled.
+func (e *ThrottledError) Throttled() time.Duration { return e.RetryAfter }

@@ -70,7 +70,10 @@ func (s Source) Follow(ctx context.Context, also func() []string, put func(data 
 				return errors.New("the watch on " + s.Path + " has ended")
 			}
 			timer.Reset(settle)
-		case <-watcher.Errors:
+		case _, ok := <-watcher.Errors:
+			if !ok {
+				return errors.New("the watch on " + s.Path + " has ended")
+			}
 			timer.Reset(settle) // events may have been lost: look
 		case <-timer.C:
 			now := s.stamp(also())

@@ -12,15 +12,13 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/akprox/akprox/outpost"
+	"github.com/akprox/akprox/outpost/claims"
 	"github.com/akprox/akprox/providers/oidc/backchannel"
-	"github.com/akprox/akprox/providers/oidc/claims"
 )
 
-// Bounds of a grant.
-const (
-	maxRaw    = 32 << 10 // bytes of the ID token; of a longer one only the claims are kept
-	maxScopes = 1000
-)
+// maxRaw bounds the ID token that a grant keeps, in bytes; of a longer one
+// only the claims are kept.
+const maxRaw = 32 << 10
 
 // ResponseError is the token endpoint's refusal of one sign-in (RFC 6749,
 // section 5.2).
@@ -45,8 +43,8 @@ func (e *ResponseError) Error() string {
 
 // Exchange implements outpost.Issuer: it redeems the code once, verifies the
 // ID token (OIDC Core 3.1.3.7), asks userinfo (5.3) when the ID token lacks a
-// mapped claim, and makes the identity; claims.Mapping
-// says what becomes of which claim.
+// mapped claim, and makes the identity; claims.Mapping says what becomes of
+// which claim.
 //
 // The error wraps outpost.ErrUnavailable when the issuer did not answer,
 // failed (5xx, 429) or does not know our client id and secret. A
@@ -89,9 +87,13 @@ func (p *Provider) announced(ctx context.Context) (*metadata, error) {
 }
 
 func (p *Provider) grant(told claims.Set, token *oauth2.Token, raw string) (*outpost.Grant, error) {
-	id, err := p.opts.Claims.Identity(p.opts.Name, told)
+	subject, err := told.Subject()
 	if err != nil {
-		return nil, p.bad(err.Error())
+		return nil, p.bad("bad identity: " + err.Error())
+	}
+	id, err := p.opts.Claims.Identity(p.opts.Name, subject, told, claims.Policy{VerifiedAddress: true})
+	if err != nil {
+		return nil, p.bad("bad identity: " + err.Error())
 	}
 	id.Scopes = scopes(token.Extra("scope"), p.opts.Scopes)
 	if len(raw) <= maxRaw {
@@ -104,13 +106,10 @@ func (p *Provider) grant(told claims.Set, token *oauth2.Token, raw string) (*out
 // scopes answers what was granted: as the token endpoint says, else as it was
 // asked (RFC 6749, section 5.1).
 func scopes(said any, asked []string) []string {
-	text, _ := said.(string)
-	granted := strings.Fields(text)
-	if len(granted) == 0 {
-		granted = slices.Clone(asked)
+	if text, _ := said.(string); strings.TrimSpace(text) != "" {
+		return claims.Set{"scope": text}.Scopes()
 	}
-	granted = slices.DeleteFunc(granted, func(s string) bool { return !scopeToken(s) })
-	return granted[:min(len(granted), maxScopes)]
+	return slices.Clone(asked)
 }
 
 // tokenProblem makes the error of a redemption that failed. The library's own

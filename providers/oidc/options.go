@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/akprox/akprox/providers/oidc/claims"
+	"github.com/akprox/akprox/outpost/claims"
 )
 
 // Options is what a Provider is made of.
@@ -21,7 +21,7 @@ type Options struct {
 	ClientID       string
 	ClientSecret   string         // "" makes a public client, which PKCE alone protects
 	Scopes         []string       // must hold openid; none means openid, profile, email
-	Claims         Claims         // which claim tells what
+	Claims         Claims         // Username "" means preferred_username
 	Timeout        time.Duration  // of one call to the issuer; 0 means 5 s, at most 60 s
 	UserAgent      string         // "" means akprox
 	RootCAs        *x509.CertPool // nil means the system's
@@ -54,7 +54,7 @@ func (o *Options) check() error {
 		problems = append(problems, errors.New("scopes: openid is not among them, and without it an issuer gives no ID token; add it"))
 	}
 	for _, s := range o.Scopes {
-		if !scopeToken(s) {
+		if !claims.IsScope(s) {
 			problems = append(problems, fmt.Errorf("scopes: %q is no scope (RFC 6749, section 3.3); write one scope for each entry", s))
 		}
 	}
@@ -65,7 +65,7 @@ func (o *Options) check() error {
 }
 
 func (o *Options) fill() {
-	o.Claims = o.Claims.Filled()
+	o.Claims = o.Claims.Filled("preferred_username")
 	o.UserAgent = cmp.Or(o.UserAgent, "akprox")
 	o.Timeout = cmp.Or(o.Timeout, 5*time.Second)
 	if len(o.Scopes) == 0 {
@@ -99,14 +99,4 @@ func checkURL(key, s string) error {
 		return fmt.Errorf("%s: %q has a query or a fragment; write the address without it", key, s)
 	}
 	return nil
-}
-
-// scopeToken reports whether s is a scope-token (RFC 6749, section 3.3).
-func scopeToken(s string) bool {
-	for _, c := range []byte(s) {
-		if c < 0x21 || c > 0x7e || c == '"' || c == '\\' {
-			return false
-		}
-	}
-	return s != ""
 }

@@ -10,8 +10,8 @@ import (
 	goidc "github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 
+	"github.com/akprox/akprox/outpost/claims"
 	"github.com/akprox/akprox/providers/oidc/backchannel"
-	"github.com/akprox/akprox/providers/oidc/claims"
 )
 
 // How far the issuer's clock may be from ours.
@@ -103,7 +103,7 @@ func (p *Provider) checkToken(token *goidc.IDToken, told claims.Set, accessToken
 // (OIDC Core 5.3.2), and no answer ends the sign-in: without its groups a
 // session would be another one.
 func (p *Provider) complete(ctx context.Context, known *metadata, told claims.Set, token *oauth2.Token) (claims.Set, error) {
-	if known.issuer.UserInfoEndpoint() == "" || told.Hold(p.opts.Claims.Paths()) {
+	if known.issuer.UserInfoEndpoint() == "" || p.opts.Claims.Complete(told) {
 		return told, nil
 	}
 	info, err := known.issuer.UserInfo(goidc.ClientContext(ctx, p.calls.UserInfo), oauth2.StaticTokenSource(token))

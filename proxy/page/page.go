@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"html/template"
 	"net/http"
+	"slices"
 
 	"github.com/akprox/akprox/outpost"
 )
@@ -29,6 +30,7 @@ type Page struct {
 	Title     string // what happened
 	Lead      string // why
 	Next      string // what to do now
+	Alert     string // what was wrong with what the person has just done
 	Reason    string // the word that the log has
 	RequestID string
 	Links     []Link // the first is the one to take
@@ -39,10 +41,17 @@ type Page struct {
 // Link leads on. An empty URL is the page itself.
 type Link struct{ Text, URL string }
 
-// Field is a hidden field of a form.
-type Field struct{ Name, Value string }
+// Field is a field of a form; without a label it is hidden.
+type Field struct {
+	Name, Value  string
+	Label        string
+	Autocomplete string // what a password manager may fill in
+	Secret       bool   // nobody may read it over a shoulder
+	Max          int    // characters at most
+	Focus        bool   // the person begins here
+}
 
-// Form is one button that posts.
+// Form is some fields and one button that posts them.
 type Form struct {
 	Action string
 	Fields []Field
@@ -114,9 +123,16 @@ func protect(h http.Header, contentType string) {
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
+// asks reports whether there is something to fill in.
+func (f *Form) asks() bool {
+	return slices.ContainsFunc(f.Fields, func(field Field) bool { return field.Label != "" })
+}
+
 // look answers the icon and the tone of a page.
 func look(p Page) (icon, tone string) {
 	switch status := p.Status; {
+	case p.Form != nil && p.Form.asks():
+		return "entering", "calm"
 	case p.Form != nil:
 		return "asking", "calm"
 	case status < 300:
@@ -143,13 +159,16 @@ func Refusal(d outpost.Decision, req *outpost.Request, requestID string) Page {
 		return p
 	}
 	p.Host = req.Host
+	if d.Outcome == outpost.SignIn && !req.Navigation {
+		p.Title, p.Lead, p.Next = undelivered()
+	}
 	switch {
 	case d.Outcome == outpost.SignIn && d.Location != "":
 		p.Links = []Link{{"Sign in", d.Location}}
 	case d.Outcome == outpost.Unavailable || d.Outcome == outpost.RateLimited:
 		p.Links = []Link{{"Try again", ""}}
-	case d.Identity != nil && req.Prefix != "":
-		p.Links = []Link{{"Sign out", req.Prefix + "/sign_out"}}
+	case d.SignOut != "":
+		p.Links = []Link{{"Sign out", d.SignOut}}
 	}
 	return p
 }

@@ -45,7 +45,7 @@ func write(t *testing.T, method string, p Page) *httptest.ResponseRecorder {
 }
 
 func TestEveryRefusalSaysWhatHappenedWhyAndWhatToDo(t *testing.T) {
-	req := &outpost.Request{Host: "wiki.example.com", Prefix: "/akprox"}
+	req := &outpost.Request{Host: "wiki.example.com", Ways: outpost.WaysUnder("/akprox"), Navigation: true}
 	for outcome, list := range reasons() {
 		for _, reason := range list {
 			p := Refusal(outpost.Decision{Outcome: outcome, Reason: reason}, req, "abc-1")
@@ -82,14 +82,14 @@ func TestTheZeroPageAndTheZeroDecisionRefuse(t *testing.T) {
 }
 
 func TestRefusalOffersTheWayOn(t *testing.T) {
-	req := &outpost.Request{Host: "wiki.example.com", Prefix: "/akprox"}
+	req := &outpost.Request{Host: "wiki.example.com", Ways: outpost.WaysUnder("/akprox"), Navigation: true}
 	jane := &outpost.Identity{Username: "jane"}
 	for _, row := range []struct {
 		name string
 		d    outpost.Decision
 		want []Link
 	}{
-		{"a person without the group may sign out", outpost.Decision{Reason: outpost.ReasonGroup, Identity: jane}, []Link{{"Sign out", "/akprox/sign_out"}}},
+		{"a person without the group may sign out", outpost.Decision{Reason: outpost.ReasonGroup, Identity: jane, SignOut: "https://a/akprox/sign_out"}, []Link{{"Sign out", "https://a/akprox/sign_out"}}},
 		{"a stranger may sign in", outpost.Decision{Outcome: outpost.SignIn, Location: "https://a/start?rd=x"}, []Link{{"Sign in", "https://a/start?rd=x"}}},
 		{"what is down may be tried again", outpost.Decision{Outcome: outpost.Unavailable}, []Link{{"Try again", ""}}},
 		{"nobody may pass, and nothing helps", outpost.Decision{Reason: outpost.ReasonNobody}, nil},
@@ -142,7 +142,7 @@ func TestNothingThatAPageIsGivenBecomesMarkup(t *testing.T) {
 	evil := `"><script>alert(1)</script>`
 	body := write(t, "GET", Page{
 		Status: 403, Host: evil, Title: evil, Lead: evil, Next: evil, Reason: evil, RequestID: evil, Refresh: "javascript:alert(1)",
-		Links: []Link{{evil, "javascript:alert(1)"}}, Form: &Form{Action: "javascript:alert(1)", Button: evil, Fields: []Field{{evil, evil}}},
+		Links: []Link{{evil, "javascript:alert(1)"}}, Form: &Form{Action: "javascript:alert(1)", Button: evil, Fields: []Field{{Name: evil, Value: evil}, {Name: evil, Value: evil, Label: evil, Autocomplete: evil}}},
 	}).Body.String()
 	if strings.Contains(body, "<script") || strings.Contains(body, "javascript:") {
 		t.Error(body)
@@ -269,7 +269,7 @@ func TestWaitingIsSaidInWords(t *testing.T) {
 		0: "in a moment", 300 * time.Millisecond: "in a moment", 4500 * time.Millisecond: "in 5 seconds",
 		119 * time.Second: "in 119 seconds", 5 * time.Minute: "in 5 minutes",
 	} {
-		if got := soon(d); got != want {
+		if got := Soon(d); got != want {
 			t.Errorf("%v: %q, want %q", d, got, want)
 		}
 	}

@@ -35,7 +35,7 @@ func explain(d outpost.Decision) words {
 	case outpost.RateLimited:
 		return words{
 			http.StatusTooManyRequests, "Too many requests", "More requests came than are let through at a time.",
-			"Try again " + soon(d.Retry) + ".",
+			"Try again " + Soon(d.Retry) + ".",
 		}
 	case outpost.Unavailable:
 		return unavailable(d)
@@ -50,10 +50,17 @@ func explain(d outpost.Decision) words {
 	return forbidden(d)
 }
 
+// undelivered is for somebody who posted a form and is not signed in: a
+// redirect to the sign-in would lose what it held without a word.
+func undelivered() (title, lead, next string) {
+	return "Sign in first", "You are not signed in, or not any more, so what you sent was not delivered.",
+		"To keep what you wrote, go back and copy it. Then sign in, and send it again."
+}
+
 func forbidden(d outpost.Decision) words {
 	who := ""
-	if label := d.Identity.Label(); label != "" && len(label) <= 128 {
-		who = "You are signed in as " + label + ". "
+	if name := Called(d.Identity); name != "" {
+		who = "You are signed in as " + name + ". "
 	}
 	w := words{status: http.StatusForbidden, title: noAccess, next: askAccess}
 	switch d.Reason {
@@ -84,6 +91,19 @@ func forbidden(d outpost.Decision) words {
 	return w
 }
 
+// Called answers what to call somebody: the name, and the user name with it;
+// "" when that would fill the page.
+func Called(id *outpost.Identity) string {
+	label := id.Label()
+	if id != nil && id.Name != "" && id.Name != label {
+		label = id.Name + " (" + label + ")"
+	}
+	if len(label) > 128 {
+		return ""
+	}
+	return label
+}
+
 func unauthorized(d outpost.Decision) words {
 	w := words{
 		http.StatusUnauthorized, "You are not signed in", "This page needs a key or a token, and there is no page to sign in with.",
@@ -100,11 +120,11 @@ func unauthorized(d outpost.Decision) words {
 func unavailable(d outpost.Decision) words {
 	w := words{
 		http.StatusServiceUnavailable, "Not available just now", "A service that is needed to check your request does not answer.",
-		"You stay signed in. Try again " + soon(d.Retry) + ".",
+		"You stay signed in. Try again " + Soon(d.Retry) + ".",
 	}
 	if d.Reason == outpost.ReasonIssuer {
 		w.title, w.lead = "Sign-in is not available just now", "The service that people sign in with does not answer."
-		w.next = "Try again " + soon(d.Retry) + "."
+		w.next = "Try again " + Soon(d.Retry) + "."
 	}
 	return w
 }
@@ -132,8 +152,8 @@ func malformed(d outpost.Decision) words {
 	return w
 }
 
-// soon says in words how long to wait.
-func soon(d time.Duration) string {
+// Soon says in words how long to wait.
+func Soon(d time.Duration) string {
 	switch s := int((d + time.Second - 1) / time.Second); {
 	case s <= 1:
 		return "in a moment"

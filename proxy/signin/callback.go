@@ -8,14 +8,16 @@ import (
 	"github.com/akprox/akprox/outpost"
 	"github.com/akprox/akprox/outpost/canon"
 	"github.com/akprox/akprox/outpost/store"
+	"github.com/akprox/akprox/proxy/signin/returnurl"
+	"github.com/akprox/akprox/proxy/signin/words"
 )
 
 // maxCode bounds a code in bytes.
 const maxCode = 4 << 10
 
 // Callback answers the handler that the issuer sends browsers back to.
-func (s *SignIn) Callback(prefix string) http.Handler {
-	return s.serve(prefix, false, (*visit).callback, http.MethodGet)
+func (s *SignIn) Callback(e Endpoints) http.Handler {
+	return s.serve(e, false, (*visit).callback, http.MethodGet)
 }
 
 // reply is what the issuer told the browser to bring: a code, or why not.
@@ -47,8 +49,8 @@ func stateLike(s string) bool {
 func (v *visit) callback() {
 	a, ok := readReply(v.r.URL.RawQuery)
 	if !ok {
-		t := home(v.apps, v.host)
-		v.fail(t.app, badCallback, nil, v.startURL(t.app, "", t.url))
+		t := returnurl.Home(v.apps, v.host)
+		v.fail(t.App, words.BadCallback, nil, v.at.startURL(t.App, "", t.URL))
 		return
 	}
 	f, err := v.take(a.state)
@@ -57,9 +59,9 @@ func (v *visit) callback() {
 		v.stale(a.state)
 	case errors.Is(err, errForeign):
 		app, t := v.destination(f)
-		v.fail(app, cookieMissing, nil, v.startURL(t.app, "", t.url))
+		v.fail(app, words.CookieMissing, nil, v.at.startURL(t.App, "", t.URL))
 	case err != nil:
-		v.fail(nil, unavailable, err, "")
+		v.fail(nil, words.Unavailable, err, "")
 	default:
 		v.finish(f, a)
 	}
@@ -68,64 +70,64 @@ func (v *visit) callback() {
 // destination answers the application of a flow as it is now, nil when it has
 // gone or changed its sign-in, and where the flow leads: its return URL is
 // judged again, because the document may be another one by now.
-func (v *visit) destination(f flow) (*outpost.Application, target) {
+func (v *visit) destination(f flow) (*outpost.Application, returnurl.Target) {
 	var app *outpost.Application
 	for _, a := range v.apps.All() {
 		if a.Name == f.App && a.SignIn != nil && a.SignIn.Issuer != nil && a.SignIn.Provider == f.Provider && v.sameHost(a) {
 			app = a
 		}
 	}
-	t, ok := resolve(v.apps, v.Prefixes, v.host, f.ReturnURL)
+	t, ok := returnurl.Resolve(v.apps, v.own, v.host, f.ReturnURL)
 	switch {
-	case ok && (app == nil || t.app == app):
+	case ok && (app == nil || t.App == app):
 		return app, t
 	case app != nil:
-		return app, target{app, app.External.URL()}
+		return app, returnurl.Target{App: app, URL: app.External.URL()}
 	}
-	return nil, home(v.apps, v.host)
+	return nil, returnurl.Home(v.apps, v.host)
 }
 
 // stale answers a callback whose flow has ended: it was used before, or took
 // too long. Nobody stays on an error for that.
 func (v *visit) stale(state string) {
-	t := home(v.apps, v.host)
+	t := returnurl.Home(v.apps, v.host)
 	_, cookie := names(state)
 	if len(v.r.CookiesNamed(cookie)) > 0 {
-		http.SetCookie(v.w, v.cookie(t.app, cookie, "", -1))
+		http.SetCookie(v.w, v.cookie(t.App, cookie, "", -1))
 	}
 	for _, app := range v.apps.OnHost(v.host) {
 		rec, err := v.current(app)
 		if err != nil {
-			v.fail(app, unavailable, err, "")
+			v.fail(app, words.Unavailable, err, "")
 			return
 		}
 		if rec != nil {
-			v.record(app, unknownState, nil)
+			v.record(app, words.UnknownState, nil)
 			v.redirect(app.External.URL())
 			return
 		}
 	}
 	if v.rounds(t) >= maxRounds {
-		v.fail(t.app, looping, nil, v.startURL(t.app, again, t.url))
+		v.fail(t.App, words.Looping, nil, v.at.startURL(t.App, again, t.URL))
 		return
 	}
 	v.countRound(t)
-	v.record(t.app, unknownState, nil)
-	v.redirect(v.startURL(t.app, "", t.url))
+	v.record(t.App, words.UnknownState, nil)
+	v.redirect(v.at.startURL(t.App, "", t.URL))
 }
 
 // finish makes a session of the issuer's reply to a flow of this browser.
 func (v *visit) finish(f flow, a reply) {
 	app, t := v.destination(f)
-	anew := v.startURL(t.app, "", t.url)
+	anew := v.at.startURL(t.App, "", t.URL)
 	_, cookie := names(a.state)
 	switch {
 	case app == nil:
-		v.fail(nil, changed, nil, anew)
+		v.fail(nil, words.Changed, nil, anew)
 		return
 	case a.code == "":
 		http.SetCookie(v.w, v.cookie(app, cookie, "", -1))
-		result, err := resultOf(a.failure)
+		result, err := words.Of(a.failure)
 		v.fail(app, result, err, anew)
 		return
 	}
@@ -135,21 +137,21 @@ func (v *visit) finish(f flow, a reply) {
 	}
 	switch {
 	case errors.Is(err, outpost.ErrUnavailable):
-		v.fail(app, issuerDown, err, anew)
+		v.fail(app, words.IssuerDown, err, anew)
 		return
 	case err != nil:
 		http.SetCookie(v.w, v.cookie(app, cookie, "", -1))
-		v.fail(app, notAccepted, err, anew)
+		v.fail(app, words.NotAccepted, err, anew)
 		return
 	}
 	if err := v.Sessions.Create(v.ctx, v.w, v.r, app, grant); err != nil {
-		v.fail(app, unavailable, err, anew)
+		v.fail(app, words.Unavailable, err, anew)
 		return
 	}
 	http.SetCookie(v.w, v.cookie(app, cookie, "", -1))
 	v.countRound(t)
-	v.record(app, signedIn, nil)
-	v.redirect(t.url)
+	v.record(app, words.SignedIn, nil)
+	v.redirect(t.URL)
 }
 
 var errNobody = errors.New("the issuer granted a sign-in of nobody")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/akprox/akprox/outpost"
+	"github.com/akprox/akprox/proxy/signin/words"
 )
 
 func TestCallbackThatNoIssuerSends(t *testing.T) {
@@ -82,7 +83,7 @@ func TestCVE_2017_1000069_ACallbackWithoutTheFlowCookieIsRefused(t *testing.T) {
 			victim := w.browser()
 			row.cookies(w, victim)
 			a := victim.get(back)
-			if a.status != http.StatusBadRequest || len(w.issuer.redeemed()) != 0 || w.observed(cookieMissing) != 1 {
+			if a.status != http.StatusBadRequest || len(w.issuer.redeemed()) != 0 || w.observed(words.CookieMissing) != 1 {
 				t.Errorf("%d, redeemed %d", a.status, len(w.issuer.redeemed()))
 			}
 			if got := victim.get("https://wiki.example.com/akprox/userinfo").status; got != 401 {
@@ -143,12 +144,12 @@ func TestTheIssuersErrorCodesBecomeSentences(t *testing.T) {
 		result     string
 		logged     bool
 	}{
-		{"somebody cancelled", "access_denied", 403, denied, true},
-		{"somebody has to do something first", "login_required", 403, unfinished, true},
-		{"the issuer has a problem", "server_error", 503, issuerDown, true},
-		{"the set-up is wrong", "unauthorized_client", 502, misconfigured, true},
-		{"a code of nobody's", "evil_code_7", 403, issuerError, false},
-		{"markup", "<script>alert(1)</script>", 403, issuerError, false},
+		{"somebody cancelled", "access_denied", 403, words.Denied, true},
+		{"somebody has to do something first", "login_required", 403, words.Unfinished, true},
+		{"the issuer has a problem", "server_error", 503, words.IssuerDown, true},
+		{"the set-up is wrong", "unauthorized_client", 502, words.Misconfigured, true},
+		{"a code of nobody's", "evil_code_7", 403, words.IssuerError, false},
+		{"markup", "<script>alert(1)</script>", 403, words.IssuerError, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -179,9 +180,9 @@ func TestAnExchangeThatFailsSignsNobodyIn(t *testing.T) {
 		status int
 		result string
 	}{
-		{"the issuer is down", func(i *stubIssuer) { i.exchange = fmt.Errorf("token: %w", outpost.ErrUnavailable) }, 503, issuerDown},
-		{"the issuer says no", func(i *stubIssuer) { i.exchange = errors.New("invalid_grant") }, 403, notAccepted},
-		{"the issuer grants nobody", func(i *stubIssuer) { i.nobody = true }, 403, notAccepted},
+		{"the issuer is down", func(i *stubIssuer) { i.exchange = fmt.Errorf("token: %w", outpost.ErrUnavailable) }, 503, words.IssuerDown},
+		{"the issuer says no", func(i *stubIssuer) { i.exchange = errors.New("invalid_grant") }, 403, words.NotAccepted},
+		{"the issuer grants nobody", func(i *stubIssuer) { i.nobody = true }, 403, words.NotAccepted},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -337,7 +338,7 @@ func TestNoSecretIsLoggedOrShown(t *testing.T) {
 			t.Errorf("%.12s… was shown or logged", secret)
 		}
 	}
-	if !strings.Contains(w.log.String(), signedIn) || !strings.Contains(w.log.String(), "req-1") {
+	if !strings.Contains(w.log.String(), words.SignedIn) || !strings.Contains(w.log.String(), "req-1") {
 		t.Errorf("the log says little: %s", w.log)
 	}
 }

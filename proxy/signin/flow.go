@@ -18,10 +18,9 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/oauth2"
-
 	"github.com/akprox/akprox/outpost"
 	"github.com/akprox/akprox/outpost/store"
+	"github.com/akprox/akprox/proxy/signin/returnurl"
 )
 
 const (
@@ -74,17 +73,17 @@ var (
 
 // begin makes a flow that leads to t and answers where the issuer goes on
 // with it. Unless all of it has worked nothing is stored and no cookie set.
-func (v *visit) begin(t target) (location string, err error) {
+func (v *visit) begin(t returnurl.Target) (location string, err error) {
 	if err := v.crowd.admit(v.ctx, v.Store, v.Now()); err != nil {
 		return "", err
 	}
 	now := v.Now()
 	state, binding := random(), strconv.FormatInt(now.Unix(), 36)+"."+random()
 	f := flow{
-		App: t.app.Name, Provider: t.app.SignIn.Provider, Nonce: random(), Verifier: oauth2.GenerateVerifier(),
-		Redirect: t.app.External.Origin() + v.prefix + "/callback", ReturnURL: t.url, Binding: hash(binding),
+		App: t.App.Name, Provider: t.App.SignIn.Provider, Nonce: random(), Verifier: random(),
+		Redirect: t.App.External.Origin() + v.at.Callback, ReturnURL: t.URL, Binding: hash(binding),
 	}
-	location, err = t.app.SignIn.Issuer.AuthURL(v.ctx, f.query(state))
+	location, err = t.App.SignIn.Issuer.AuthURL(v.ctx, f.query(state))
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", errIssuer, err)
 	}
@@ -96,8 +95,8 @@ func (v *visit) begin(t target) (location string, err error) {
 	if err := v.Store.Put(v.ctx, key, store.Item{Value: value, Expires: now.Add(flowLife)}); err != nil {
 		return "", err
 	}
-	v.makeRoom(t.app)
-	http.SetCookie(v.w, v.cookie(t.app, cookie, binding, flowLife))
+	v.makeRoom(t.App)
+	http.SetCookie(v.w, v.cookie(t.App, cookie, binding, flowLife))
 	return location, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,8 @@ import (
 	"github.com/akprox/akprox/outpost/session"
 	"github.com/akprox/akprox/outpost/store"
 	"github.com/akprox/akprox/proxy/page"
+	"github.com/akprox/akprox/proxy/signin/returnurl"
+	"github.com/akprox/akprox/proxy/signin/words"
 )
 
 // patience bounds what one request waits for the store and the issuer.
@@ -25,21 +28,29 @@ type Options struct {
 	Applications func() *outpost.Applications // those served now
 	Sessions     *session.Sessions
 	Store        store.Store
-	Prefixes     []string // all of ours: nobody is sent back to a path under one
+	Endpoints    []Endpoints // all that are served, those under the prefix first
 	Now          func() time.Time
 	Log          logrus.FieldLogger
 	RequestID    func(*http.Request) string
 	Observe      func(application, result string) // result is one of Results
+	Client       func(*http.Request) netip.Addr   // whose request it is; the zero value when not known
 }
 
 // SignIn serves signing in and out. It is safe for concurrent use.
 type SignIn struct {
 	Options
+	own   []string // paths at and under which nobody is sent back
 	crowd crowd
 }
 
 // New makes a SignIn.
-func New(o Options) *SignIn { return &SignIn{Options: o} }
+func New(o Options) *SignIn {
+	s := &SignIn{Options: o}
+	for _, e := range o.Endpoints {
+		s.own = append(s.own, e.Own...)
+	}
+	return s
+}
 
 // visit is one request to one of the endpoints.
 type visit struct {
@@ -48,22 +59,22 @@ type visit struct {
 	r       *http.Request
 	ctx     context.Context // bounded, and not ended by a client that leaves
 	apps    *outpost.Applications
-	prefix  string
-	host    string // canonical, and guarded
-	request string // its id
-	program bool   // JSON is asked for
+	at      Endpoints // the family that was asked
+	host    string    // canonical, and guarded
+	request string    // its id
+	program bool      // JSON is asked for
 }
 
 // serve does what all endpoints begin with: it bounds the time, keeps answers
 // out of caches and addresses out of Referer, and lets answer see only its
 // methods and hosts that are guarded.
-func (s *SignIn) serve(prefix string, program bool, answer func(*visit), methods ...string) http.Handler {
+func (s *SignIn) serve(e Endpoints, program bool, answer func(*visit), methods ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Referrer-Policy", "no-referrer")
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), patience)
 		defer cancel()
-		v := &visit{SignIn: s, w: w, r: r, ctx: ctx, apps: s.Applications(), prefix: prefix, request: s.RequestID(r), program: program}
+		v := &visit{SignIn: s, w: w, r: r, ctx: ctx, apps: s.Applications(), at: e, request: s.RequestID(r), program: program}
 		var known bool
 		v.host, known = ownHost(v.apps, r.Host)
 		switch {
@@ -97,7 +108,7 @@ func (v *visit) sameHost(app *outpost.Application) bool {
 
 // refuse answers a request that is judged as any other is.
 func (v *visit) refuse(d outpost.Decision) {
-	p := page.Refusal(d, &outpost.Request{Host: v.host, Prefix: v.prefix}, v.request)
+	p := page.Refusal(d, &outpost.Request{Host: v.host}, v.request)
 	if v.program {
 		page.WriteJSON(v.w, p.Status, d.Outcome.String(), string(d.Reason), v.request)
 		return
@@ -112,13 +123,26 @@ func (v *visit) fail(app *outpost.Application, result string, err error, anew st
 	v.show(explain(result, anew))
 }
 
+// explain answers the page of a result; its link leads to anew.
+func explain(result, anew string) page.Page {
+	said := words.Explain(result)
+	p := page.Page{Status: said.Status, Title: said.Title, Lead: said.Lead, Next: said.Next, Reason: result}
+	if !said.Final {
+		p.Links = []page.Link{{Text: "Try again", URL: anew}}
+	}
+	return p
+}
+
 // show writes a page.
 func (v *visit) show(p page.Page) {
-	p.Host, p.RequestID = v.host, v.request
+	p.Host = v.host
+	if p.Status >= http.StatusBadRequest {
+		p.RequestID = v.request // what else would it be asked for
+	}
 	if p.Status == http.StatusServiceUnavailable {
 		v.w.Header().Set("Retry-After", "5")
 	}
-	page.Write(v.w, v.r, v.prefix, p)
+	page.Write(v.w, v.r, v.at.Prefix, p)
 }
 
 // redirect sends the browser to location. There is no body: net/http would
@@ -141,19 +165,25 @@ func (v *visit) record(app *outpost.Application, result string, err error) {
 	}
 	v.Observe(name, result)
 	log := v.Log.WithFields(logrus.Fields{"application": name, "result": result, "request": v.request})
+	if client := v.Client(v.r); client.IsValid() {
+		log = log.WithField("client", client.String())
+	}
 	switch {
 	case err != nil:
 		log.WithError(err).Warn("sign-in")
-	case result == started:
+	case result == words.Started:
 		log.Debug("sign-in")
 	default:
 		log.Info("sign-in")
 	}
 }
 
-// startURL answers where a sign-in to app begins that leads to back.
-func (v *visit) startURL(app *outpost.Application, options, back string) string {
-	return app.External.Origin() + v.prefix + "/start?" + options + "rd=" + escape(back)
+// target answers where the visitor wants to go.
+func (v *visit) target(rd string) returnurl.Target {
+	if t, ok := returnurl.Resolve(v.apps, v.own, v.host, rd); ok {
+		return t
+	}
+	return returnurl.Home(v.apps, v.host)
 }
 
 // cookie answers a short cookie of ours; a negative life expires it.
@@ -163,7 +193,7 @@ func (v *visit) cookie(app *outpost.Application, name, value string, life time.D
 		seconds = -1
 	}
 	return &http.Cookie{ //nolint:gosec // G124: Secure follows the document, as the session's cookie does
-		Name: name, Value: value, Path: v.prefix + "/", MaxAge: seconds,
+		Name: name, Value: value, Path: v.at.Folder + "/", MaxAge: seconds,
 		Secure: app.Cookie.Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}
 }
@@ -180,15 +210,14 @@ func (v *visit) current(app *outpost.Application) (*session.Record, error) {
 	case app.SignIn == nil || rec.Identity.Provider != app.SignIn.Provider:
 		return nil, nil
 	}
+	if users, ok := app.SignIn.Passwords.(keeper); ok && users.Current(rec.Identity) == nil {
+		return nil, nil
+	}
 	return rec, nil
 }
 
-// prefetch reports whether a browser asks before its person does.
-func prefetch(h http.Header) bool {
-	for _, name := range [4]string{"Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"} {
-		if strings.Contains(h.Get(name), "prefetch") {
-			return true
-		}
-	}
-	return false
+// keeper is an optional power of outpost.Passwords: it knows who is no user
+// any more, or has another password now. Such a session is none.
+type keeper interface {
+	Current(id *outpost.Identity) *outpost.Identity
 }

@@ -4,15 +4,18 @@ import (
 	"net/http"
 
 	"github.com/akprox/akprox/outpost"
-	"github.com/akprox/akprox/outpost/canon"
 	"github.com/akprox/akprox/outpost/session"
+	"github.com/akprox/akprox/proxy/page"
+	"github.com/akprox/akprox/proxy/signin/form"
+	"github.com/akprox/akprox/proxy/signin/returnurl"
+	"github.com/akprox/akprox/proxy/signin/words"
 )
 
 // SignOut answers the handler of sign_out: it ends the sessions that the
 // browser has on this host, and sends the person to the issuer's own sign-out
 // where it has one. What another site may have caused only asks.
-func (s *SignIn) SignOut(prefix string) http.Handler {
-	return s.serve(prefix, false, (*visit).signOut, http.MethodGet, http.MethodHead, http.MethodPost)
+func (s *SignIn) SignOut(e Endpoints) http.Handler {
+	return s.serve(e, false, (*visit).signOut, http.MethodGet, http.MethodHead, http.MethodPost)
 }
 
 // held is a live session on this host.
@@ -29,11 +32,11 @@ func (v *visit) signOut() {
 	found, err := v.sessions()
 	switch {
 	case err != nil:
-		v.fail(nil, unavailable, err, "")
+		v.fail(nil, words.Unavailable, err, "")
 	case len(found) == 0:
 		v.show(goodbye(v.signInAgain()))
 	default:
-		p := askSignOut(found[0].rec.Identity.Label(), v.prefix+"/sign_out", found[0].app.External.URL())
+		p := askSignOut(page.Called(found[0].rec.Identity), v.at.SignOut, found[0].app.External.URL())
 		if v.r.Method == http.MethodPost {
 			p.Status = http.StatusForbidden // nothing was done
 		}
@@ -44,20 +47,14 @@ func (v *visit) signOut() {
 // meant reports whether the person in front of the browser wants to sign out:
 // no other site has sent this request.
 func (v *visit) meant() bool {
-	site := v.r.Header.Get("Sec-Fetch-Site")
-	ours := site == "same-origin" || site == "same-site"
-	switch {
-	case v.r.Method == http.MethodGet:
-		return ours && v.r.Header.Get("Sec-Fetch-Mode") == "navigate" && !prefetch(v.r.Header)
-	case v.r.Method != http.MethodPost:
-		return false
-	case site != "":
-		return ours || site == "none"
+	from := form.Site(v.r, v.host)
+	switch v.r.Method {
+	case http.MethodGet:
+		return (from == form.SameOrigin || from == form.SameSite) && v.r.Header.Get("Sec-Fetch-Mode") == "navigate" && !form.Prefetch(v.r.Header)
+	case http.MethodPost:
+		return from != form.CrossSite
 	}
-	// A browser that does not tell Sec-Fetch-Site (over plain HTTP none does)
-	// tells the origin of what it posts. Ports do not make another site.
-	_, host, uri, err := canon.SplitURL(v.r.Header.Get("Origin"))
-	return err == nil && uri == "/" && canon.HostName(host) == canon.HostName(v.host)
+	return false
 }
 
 // sessions answers the live sessions that the browser has on this host.
@@ -83,18 +80,18 @@ func (v *visit) leave() {
 		rec, err := v.Sessions.End(v.ctx, v.w, v.r, app)
 		if err != nil {
 			v.w.Header().Del("Set-Cookie") // the browser keeps what it has, to try again
-			v.fail(app, unavailable, err, "")
+			v.fail(app, words.Unavailable, err, "")
 			return
 		}
 		if rec == nil {
 			continue
 		}
-		v.record(app, signedOut, nil)
+		v.record(app, words.SignedOut, nil)
 		if ended == nil && app.SignIn != nil && app.SignIn.Issuer != nil && app.SignIn.Provider == rec.Identity.Provider {
 			ended = &held{app, rec}
 		}
 	}
-	v.forgetRounds(home(v.apps, v.host))
+	v.forgetRounds(returnurl.Home(v.apps, v.host))
 	if location := v.endSession(ended); location != "" {
 		v.redirect(location)
 		return
@@ -117,9 +114,30 @@ func (v *visit) endSession(h *held) string {
 }
 
 func (v *visit) signInAgain() string {
-	t := home(v.apps, v.host)
-	if t.app.SignIn == nil {
+	t := returnurl.Home(v.apps, v.host)
+	if t.App.SignIn == nil {
 		return ""
 	}
-	return t.url
+	return t.URL
+}
+
+// askSignOut asks whether somebody wants to sign out; stay is where to else.
+func askSignOut(label, action, stay string) page.Page {
+	if label != "" {
+		label = " as " + label
+	}
+	return page.Page{
+		Status: http.StatusOK, Title: "Sign out?", Lead: "You are signed in" + label + ".",
+		Form:  &page.Form{Action: action, Button: "Sign out", Leaves: true},
+		Links: []page.Link{{Text: "Stay signed in", URL: stay}},
+	}
+}
+
+// goodbye says that nobody is signed in; anew is where to sign in, or "".
+func goodbye(anew string) page.Page {
+	p := page.Page{Status: http.StatusOK, Title: "You are signed out", Lead: "This browser has no session here any more."}
+	if anew != "" {
+		p.Links = []page.Link{{Text: "Sign in again", URL: anew}}
+	}
+	return p
 }

@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/akprox/akprox/proxy/signin/words"
 )
 
 func TestSignOut(t *testing.T) {
@@ -32,7 +34,7 @@ func TestSignOut(t *testing.T) {
 		{"another origin asks", "POST", []string{"Origin: https://evil.test"}, false, 403},
 		{"an origin that begins alike asks", "POST", []string{"Origin: https://wiki.example.com.evil.test"}, false, 403},
 		{"an origin that is hidden asks", "POST", []string{"Origin: null"}, false, 403},
-		{"no origin asks", "POST", nil, false, 403},
+		{"what is no browser signs out", "POST", nil, true, 303},
 		{"caddy-security 2024: X-Forwarded-Host means nothing", "POST", []string{"Sec-Fetch-Site: same-origin", "X-Forwarded-Host: evil.test"}, true, 303},
 		{"DELETE is not served", "DELETE", nil, false, 405},
 	} {
@@ -88,8 +90,8 @@ func TestSignOutEndsEverySessionOfTheHost(t *testing.T) {
 	if got := b.cookies("wiki.example.com"); len(got) != 0 {
 		t.Errorf("cookies left: %v", got)
 	}
-	if w.observed(signedOut) != 2 {
-		t.Errorf("%d sessions ended, want 2", w.observed(signedOut))
+	if w.observed(words.SignedOut) != 2 {
+		t.Errorf("%d sessions ended, want 2", w.observed(words.SignedOut))
 	}
 }
 
@@ -119,7 +121,7 @@ func TestWhoIsNotSignedInIsSignedOut(t *testing.T) {
 	if a := b.get("https://wiki.example.com/akprox/sign_out"); !strings.Contains(a.body, "You are signed out") {
 		t.Errorf("from the issuer: %d %s", a.status, a.body)
 	}
-	if w.observed(signedOut) != 0 {
+	if w.observed(words.SignedOut) != 0 {
 		t.Error("nothing was ended")
 	}
 	if a := b.send("POST", "https://keys.example.com/akprox/sign_out", "Sec-Fetch-Site: same-origin"); a.status != 200 || strings.Contains(a.body, "Sign in again") {

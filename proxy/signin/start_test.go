@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/akprox/akprox/proxy/signin/words"
 )
 
 func TestSignInFromStartToEnd(t *testing.T) {
@@ -39,7 +41,7 @@ func TestSignInFromStartToEnd(t *testing.T) {
 	if want := `{"sub":"sub-jane","preferred_username":"jane","email":"jane@example.com","groups":["staff"],"provider":"company"}` + "\n"; a.status != 200 || a.body != want {
 		t.Errorf("userinfo: %d %s", a.status, a.body)
 	}
-	if w.observed(started) != 1 || w.observed(signedIn) != 1 {
+	if w.observed(words.Started) != 1 || w.observed(words.SignedIn) != 1 {
 		t.Error("the metric was not told")
 	}
 }
@@ -173,7 +175,7 @@ func TestFlowsAreBoundedInAll(t *testing.T) {
 	if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" || a.header.Get("Set-Cookie") != "" {
 		t.Errorf("%d %v", a.status, a.header)
 	}
-	if w.observed(crowded) != 1 || w.flows() != 1 {
+	if w.observed(words.Crowded) != 1 || w.flows() != 1 {
 		t.Errorf("%d flows", w.flows())
 	}
 	w.clock.advance(recount)
@@ -185,13 +187,13 @@ func TestWhatIsDownLeavesNothingBehind(t *testing.T) {
 	b := w.browser()
 	w.issuer.set(func(i *stubIssuer) { i.down = true })
 	a := b.get("https://wiki.example.com/akprox/start?rd=/")
-	if a.status != 503 || a.header.Get("Retry-After") == "" || a.header.Get("Set-Cookie") != "" || w.flows() != 0 || w.observed(issuerDown) != 1 {
+	if a.status != 503 || a.header.Get("Retry-After") == "" || a.header.Get("Set-Cookie") != "" || w.flows() != 0 || w.observed(words.IssuerDown) != 1 {
 		t.Errorf("issuer down: %d %v", a.status, a.header)
 	}
 	w.issuer.set(func(i *stubIssuer) { i.down = false })
 	w.store.broken.Store(true)
 	a = b.get("https://wiki.example.com/akprox/start?rd=/")
-	if a.status != 503 || a.header.Get("Set-Cookie") != "" || w.observed(unavailable) != 1 {
+	if a.status != 503 || a.header.Get("Set-Cookie") != "" || w.observed(words.Unavailable) != 1 {
 		t.Errorf("store down: %d %v", a.status, a.header)
 	}
 	w.store.broken.Store(false)
@@ -211,7 +213,7 @@ func TestALoopEndsInAPageThatNamesTheCause(t *testing.T) {
 		}
 	}
 	a := b.get(start)
-	if a.status != 400 || !strings.Contains(a.body, "external_url") || w.observed(looping) != 1 {
+	if a.status != 400 || !strings.Contains(a.body, "external_url") || w.observed(words.Looping) != 1 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
 	if other := b.get("https://wiki.example.com/akprox/start?rd=/y"); other.location != "https://wiki.example.com/y" {
@@ -232,7 +234,7 @@ func TestABrowserThatLosesItsSessionCookieIsStopped(t *testing.T) {
 		u, _ := url.Parse("https://wiki.example.com/")
 		b.jar.SetCookies(u, []*http.Cookie{{Name: w.apps.Load().All()[0].Cookie.Name, MaxAge: -1, Path: "/"}})
 	}
-	if a := b.get(start); a.status != 400 || w.observed(looping) != 1 {
+	if a := b.get(start); a.status != 400 || w.observed(words.Looping) != 1 {
 		t.Errorf("%d %q", a.status, a.location)
 	}
 }

@@ -19,8 +19,8 @@ type info struct {
 
 // UserInfo answers the handler of userinfo: who is signed in on this host, as
 // JSON, or 401.
-func (s *SignIn) UserInfo(prefix string) http.Handler {
-	return s.serve(prefix, true, (*visit).userInfo, http.MethodGet, http.MethodHead)
+func (s *SignIn) UserInfo(e Endpoints) http.Handler {
+	return s.serve(e, true, (*visit).userInfo, http.MethodGet, http.MethodHead)
 }
 
 func (v *visit) userInfo() {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -59,7 +60,8 @@ func newWorld(t *testing.T) *world {
 		Applications: w.apps.Load,
 		Sessions:     session.New(w.store, bytes.Repeat([]byte("k"), 32), w.clock.now),
 		Store:        w.store,
-		Prefixes:     testPrefixes,
+		Endpoints:    []Endpoints{Under(testPrefixes[0]), Under(testPrefixes[1]), AuthServer()},
+		Client:       func(*http.Request) netip.Addr { return netip.MustParseAddr("198.51.100.7") },
 		Now:          w.clock.now,
 		Log:          log,
 		RequestID:    func(*http.Request) string { return "req-1" },
@@ -70,12 +72,15 @@ func newWorld(t *testing.T) *world {
 	})
 	mux := http.NewServeMux()
 	for _, prefix := range testPrefixes {
-		mux.Handle(prefix+"/start", w.signIn.Start(prefix))
-		mux.Handle(prefix+"/sign_in", w.signIn.Start(prefix))
-		mux.Handle(prefix+"/callback", w.signIn.Callback(prefix))
-		mux.Handle(prefix+"/sign_out", w.signIn.SignOut(prefix))
-		mux.Handle(prefix+"/userinfo", w.signIn.UserInfo(prefix))
+		mux.Handle(prefix+"/start", w.signIn.Start(Under(prefix)))
+		mux.Handle(prefix+"/sign_in", w.signIn.Page(Under(prefix)))
+		mux.Handle(prefix+"/callback", w.signIn.Callback(Under(prefix)))
+		mux.Handle(prefix+"/sign_out", w.signIn.SignOut(Under(prefix)))
+		mux.Handle(prefix+"/userinfo", w.signIn.UserInfo(Under(prefix)))
 	}
+	mux.Handle("/auth/sign-in", w.signIn.Page(AuthServer()))
+	mux.Handle("/auth/password-authenticate", w.signIn.Page(AuthServer()))
+	mux.Handle("/auth/sign-out", w.signIn.SignOut(AuthServer()))
 	w.server = httptest.NewTLSServer(mux)
 	t.Cleanup(w.server.Close)
 	return w

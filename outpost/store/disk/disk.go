@@ -51,7 +51,7 @@ func (s *Store) Close() error {
 	s.closing.Do(func() { close(s.stop) })
 	<-s.stopped
 	if s.broken != nil {
-		return nil // bbolt may still hold its own lock; the file is released with the process
+		return nil //nolint:nilerr // reported to every write; bbolt may still hold its own lock, and the process releases the file
 	}
 	return s.db.Close()
 }

@@ -122,7 +122,10 @@ func TestAFileDamagedUnderARunningStoreIsAnErrorAndNoPanic(t *testing.T) {
 	closed := make(chan error, 1)
 	go func() { closed <- s.Close() }()
 	select {
-	case <-closed:
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
 	case <-time.After(5 * time.Second):
 		t.Error("Close hangs")
 	}

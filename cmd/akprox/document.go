@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"os"
+
+	"github.com/akprox/akprox/outpost/config"
+	"github.com/akprox/akprox/providers/file"
+	"github.com/akprox/akprox/proxy/server"
+)
+
+// configFlag answers where the document is: --config, else $AKPROX_CONFIG,
+// else akprox.yaml here.
+func (c *console) configFlag() *string {
+	path := os.Getenv("AKPROX_CONFIG")
+	if path == "" {
+		path = "akprox.yaml"
+	}
+	return c.flags.String("config", path, "the document; $AKPROX_CONFIG names it too")
+}
+
+// readDocument reads and parses the document at path. Problems are printed by
+// the caller as they are.
+func readDocument(path string) (*config.Document, error) {
+	data, err := file.Source{Path: path}.Read()
+	if err != nil {
+		return nil, fmt.Errorf("read the document: %w (--config or $AKPROX_CONFIG names another)", err)
+	}
+	doc, problems := config.Parse(data, path, kindSettings(), storeKinds())
+	return doc, problems.Err()
+}
+
+func runValidate(_ context.Context, c *console) int {
+	path := c.configFlag()
+	if _, status, ok := c.parse(); !ok {
+		return status
+	}
+	doc, err := readDocument(*path)
+	if err == nil {
+		err = tryDocument(doc)
+	}
+	if err != nil {
+		fmt.Fprintln(c.err, err)
+		return 1
+	}
+	fmt.Fprintf(c.out, "%s: good: %s, %s\n", *path, count(len(doc.Applications), "application"), count(len(doc.Providers), "provider"))
+	return 0
+}
+
+func count(n int, word string) string {
+	if n != 1 {
+		word += "s"
+	}
+	return fmt.Sprintf("%d %s", n, word)
+}
+
+// tryDocument does what a start would do with the document, short of serving:
+// its secrets are read, its providers opened, its applications compiled.
+func tryDocument(doc *config.Document) error {
+	b := newBuilder(doc)
+	if doc.Secret != nil {
+		if _, err := readSecret(doc); err != nil {
+			b.problems = append(b.problems, doc.Problem("secret", err.Error()))
+		}
+	}
+	if t := doc.Server.TLS; t.CertFile != "" {
+		if _, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile); err != nil {
+			b.problems = append(b.problems, doc.Problem("server.tls", err.Error()))
+		}
+	}
+	_, err := b.applications(nil)
+	return err
+}
+
+func runSchema(_ context.Context, c *console) int {
+	if _, status, ok := c.parse(); !ok {
+		return status
+	}
+	schema, err := config.Schema(kindSettings(), storeKinds()...)
+	if err != nil {
+		return c.fail(err)
+	}
+	_, _ = c.out.Write(append(schema, '\n'))
+	return 0
+}
+
+func runHealthcheck(ctx context.Context, c *console) int {
+	path := c.configFlag()
+	if _, status, ok := c.parse(); !ok {
+		return status
+	}
+	doc, err := readDocument(*path)
+	if err != nil {
+		return c.fail(err)
+	}
+	if doc.Server.Metrics == "" {
+		return c.fail(fmt.Errorf("server.metrics is empty, so nobody can be asked"))
+	}
+	if err := server.Probe(ctx, doc.Server.Metrics); err != nil {
+		return c.fail(err)
+	}
+	fmt.Fprintln(c.out, "ready")
+	return 0
+}

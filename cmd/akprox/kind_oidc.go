@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/akprox/akprox/outpost/config"
+	"github.com/akprox/akprox/providers/oidc"
+)
+
+// oidcSettings is the document's kind oidc.
+type oidcSettings struct {
+	Issuer         string         `yaml:"issuer" required:"true" form:"url" doc:"The issuer's address, exactly as the issuer writes it."`
+	BackchannelURL string         `yaml:"backchannel_url" form:"url" doc:"Where the outpost itself reaches the issuer, if not there."`
+	ClientID       string         `yaml:"client_id" required:"true" doc:"The id under which the issuer knows akprox."`
+	ClientSecret   config.Secret  `yaml:"client_secret" doc:"The client's secret; without it the client is a public one."`
+	Scopes         []string       `yaml:"scopes" default:"[openid, profile, email]" form:"scope" doc:"What is asked for; openid has to be there."`
+	Claims         claimsSettings `yaml:"claims" doc:"Which claim tells what; a name may be a path such as realm_access.roles."`
+	AfterSignOut   string         `yaml:"post_logout_redirect_uri" form:"url" doc:"Where the issuer sends people after signing out; it has to be registered there. Without it the issuer shows its own page."`
+}
+
+func openOIDC(b *builder, name string, settings any) (config.Opened, error) {
+	s := settings.(*oidcSettings)
+	secret, err := b.secret(s.ClientSecret)
+	if err != nil {
+		return config.Opened{}, fmt.Errorf("client_secret: %w", err)
+	}
+	p, err := oidc.New(oidc.Options{
+		Name: name, Issuer: s.Issuer, BackchannelURL: s.BackchannelURL, ClientID: s.ClientID, ClientSecret: secret,
+		Scopes: s.Scopes, Claims: oidc.Claims(s.Claims), UserAgent: "akprox/" + version,
+		Observe: func(call string, took time.Duration, err error) { b.observe(name, call, took, err) },
+		Changed: func(err error) { b.changed(name, err) },
+	})
+	if err != nil {
+		return config.Opened{}, err
+	}
+	b.follow(func(ctx context.Context) { p.Follow(ctx) })
+	return config.Opened{
+		SignsIn: true, Issuer: p, JWKS: p.JWKS, AfterSignOut: s.AfterSignOut,
+		Credential: b.sessionOf(name, nil),
+	}, nil
+}

@@ -1,0 +1,271 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/akprox/akprox/outpost"
+	"github.com/akprox/akprox/outpost/config"
+	"github.com/akprox/akprox/outpost/limit"
+	"github.com/akprox/akprox/outpost/session"
+	"github.com/akprox/akprox/outpost/store"
+	"github.com/akprox/akprox/proxy"
+	"github.com/akprox/akprox/proxy/dialect"
+	"github.com/akprox/akprox/proxy/knock"
+	"github.com/akprox/akprox/proxy/page"
+	"github.com/akprox/akprox/proxy/reverse"
+	"github.com/akprox/akprox/proxy/server"
+	"github.com/akprox/akprox/proxy/signin"
+)
+
+// running is what outlives documents: the log, the store, the sessions, the
+// providers whose settings stay, and the handler of the newest good document.
+type running struct {
+	log      *logrus.Logger
+	metrics  *metrics
+	recorder *proxy.Recorder
+	store    store.Store
+	sessions *session.Sessions
+	live     *proxy.Live
+	close    func() // the store
+
+	mu         sync.Mutex // one reload at a time; guards what is below
+	first      *config.Document
+	secret     []byte
+	secretFile string // "" when the secret is not in a file
+	parties    map[string]*party
+	failed     error // why the newest document is not served
+}
+
+// newRunning takes the first document over: what only a restart can change
+// (store, addresses) comes from it.
+func newRunning(ctx context.Context, log *logrus.Logger, doc *config.Document, st store.Store) (*running, error) {
+	m := newMetrics()
+	rt := &running{
+		log: log, metrics: m, recorder: proxy.NewRecorder(log, m.registry),
+		store: measuredStore{st, m}, live: &proxy.Live{}, first: doc,
+	}
+	m.count(st)
+	return rt, rt.apply(ctx, doc)
+}
+
+// reload serves the document in data, or says why it does not and goes on
+// with the old one.
+func (rt *running) reload(ctx context.Context, name string, data []byte, err error) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	var doc *config.Document
+	if err == nil {
+		var problems config.Problems
+		doc, problems = config.Parse(data, name, kindSettings(), storeKinds())
+		err = problems.Err()
+	}
+	if err == nil {
+		err = rt.apply(ctx, doc)
+	}
+	rt.failed = err
+	rt.metrics.reloaded(err == nil)
+	if err != nil {
+		rt.log.Errorf("the new document is not served, the old one goes on: %v", err)
+		return
+	}
+	rt.log.WithField("applications", len(doc.Applications)).Info("document loaded")
+	rt.warnRestart(doc)
+}
+
+// apply builds everything of doc, and only then swaps.
+func (rt *running) apply(ctx context.Context, doc *config.Document) error {
+	if err := rt.rekey(doc); err != nil {
+		return err
+	}
+	b := newBuilder(doc)
+	b.sessions, b.store, b.observe, b.changed, b.knocked = rt.sessions, rt.store, rt.metrics.issuerCall, rt.issuerChanged, rt.knocked
+	apps, err := b.applications(rt.parties)
+	if err != nil {
+		return err
+	}
+	rt.live.Swap(rt.handler(doc, apps, b.knockHandler()))
+	b.commit(ctx, rt.parties)
+	rt.parties = b.parties
+	configureLog(rt.log, doc.Log)
+	rt.metrics.reloaded(true)
+	return nil
+}
+
+// applications opens the providers and compiles the applications.
+func (b *builder) applications(old map[string]*party) (*outpost.Applications, error) {
+	opened := b.open(old)
+	b.knockHandler()
+	if err := b.problems.Err(); err != nil {
+		return nil, err
+	}
+	apps, problems := config.Compile(b.doc, config.Making{Providers: opened, Version: version, Limiter: newLimiter})
+	return apps, problems.Err()
+}
+
+func (rt *running) rekey(doc *config.Document) error {
+	rt.secretFile = ""
+	if doc.Secret != nil {
+		rt.secretFile = doc.Secret.File
+	}
+	secret, err := readSecret(doc)
+	if err != nil {
+		return config.Problems{doc.Problem("secret", err.Error())}
+	}
+	if doc.Secret == nil && rt.secret != nil || bytes.Equal(secret, rt.secret) {
+		return nil
+	}
+	key, err := derive(secret, "session cookie")
+	if err != nil {
+		return err
+	}
+	if rt.sessions == nil {
+		rt.sessions = session.New(rt.store, key, time.Now)
+	} else {
+		rt.sessions.Rekey(key)
+	}
+	rt.secret = secret
+	return nil
+}
+
+// handler makes the HTTP face of one document.
+func (rt *running) handler(doc *config.Document, apps *outpost.Applications, door *knock.Handler) *proxy.Handler {
+	prefixes := doc.Server.Prefixes()
+	edge := &dialect.Edge{Trusted: doc.Server.TrustedProxies, NginxOriginalURL: doc.Server.NginxOriginalURL}
+	authServer := slices.Contains(doc.Server.Compat, "auth-server")
+	return proxy.New(proxy.Options{
+		Applications: apps,
+		Prefixes:     prefixes,
+		AuthServer:   authServer,
+		Knock:        door,
+		KnockAtRoot:  slices.Contains(doc.Server.Compat, "knocker"),
+		Edge:         edge,
+		SignIn: signin.New(signin.Options{
+			Applications: func() *outpost.Applications { return apps },
+			Sessions:     rt.sessions,
+			Store:        rt.store,
+			Endpoints:    endpoints(prefixes, authServer),
+			Client:       edge.From,
+			Now:          time.Now,
+			Log:          rt.log,
+			RequestID:    func(*http.Request) string { return rt.recorder.NextID() },
+			Observe:      func(app, result string) { rt.metrics.signIns.WithLabelValues(app, result).Inc() },
+		}),
+		Forwarder: reverse.New(reverse.Options{
+			FailPage:          rt.failPage(prefixes[0]),
+			KeepAuthorization: func(app *outpost.Application) bool { return app.PassToken },
+		}),
+		Recorder: rt.recorder.As(doc.Log.Format, doc.Log.Decisions == "refused"),
+	})
+}
+
+// endpoints answers every family of endpoints that a browser calls.
+func endpoints(prefixes []string, authServer bool) []signin.Endpoints {
+	var all []signin.Endpoints
+	for _, p := range prefixes {
+		all = append(all, signin.Under(p))
+	}
+	if authServer {
+		all = append(all, signin.AuthServer())
+	}
+	return all
+}
+
+// knocked logs a knock, or a check of one that could not be answered.
+func (rt *running) knocked(e knock.Event) {
+	log := rt.log.WithFields(logrus.Fields{"endpoint": e.Endpoint, "status": e.Status, "client": e.Client.String(), "entry": e.Entry})
+	switch {
+	case e.Err != nil:
+		log.WithError(e.Err).Error("knock")
+	case e.Endpoint == "knock":
+		log.Info("knock")
+	}
+}
+
+// failPage tells a person that the program behind does not answer.
+func (rt *running) failPage(prefix string) func(http.ResponseWriter, *http.Request, *outpost.Application, error) {
+	return func(w http.ResponseWriter, r *http.Request, app *outpost.Application, err error) {
+		id := rt.recorder.NextID()
+		rt.log.WithFields(logrus.Fields{"application": app.Name, "request": id, "cause": reverse.Cause(err)}).Error("upstream: " + err.Error())
+		page.Write(w, r, prefix, page.Page{
+			Status: http.StatusBadGateway, Title: "The program does not answer",
+			Lead:      "You may use " + app.Name + ", but the program behind it does not answer (" + reverse.Cause(err) + ").",
+			Next:      "Try again in a moment. If it stays like this, tell the person who runs it, and mention the request below.",
+			Reason:    "upstream_" + reverse.Cause(err),
+			RequestID: id,
+		})
+	}
+}
+
+func (rt *running) issuerChanged(provider string, err error) {
+	log := rt.log.WithField("provider", provider)
+	if err != nil {
+		log.Warn(err)
+		return
+	}
+	log.Info("the issuer answers")
+}
+
+// warnRestart names what the new document changes to no effect.
+func (rt *running) warnRestart(doc *config.Document) {
+	was, is := rt.first.Server, doc.Server
+	for _, c := range []struct {
+		key     string
+		changed bool
+	}{
+		{"server.http", was.HTTP != is.HTTP},
+		{"server.https", was.HTTPS != is.HTTPS},
+		{"server.metrics", was.Metrics != is.Metrics},
+		{"server.tls", was.TLS != is.TLS},
+		{"store", !reflect.DeepEqual(rt.first.Store, doc.Store)},
+	} {
+		if c.changed {
+			rt.log.Warnf("line %d: %s has changed; it takes effect at the next start", doc.Line(c.key), c.key)
+		}
+	}
+}
+
+// readiness answers whether store and document are good, and how each issuer
+// is.
+func (rt *running) readiness(ctx context.Context) server.Readiness {
+	_, err := rt.store.Get(ctx, "ready")
+	if errors.Is(err, store.ErrNotFound) {
+		err = nil
+	}
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	state := server.Readiness{Store: err, Document: rt.failed, Issuers: map[string]error{}}
+	for name, p := range rt.parties {
+		if p.opened.Issuer != nil {
+			state.Issuers[name] = p.opened.Issuer.Ready()
+		}
+	}
+	return state
+}
+
+// secretFiles answers the files that a reload reads beside the document.
+func (rt *running) secretFiles() []string {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	var files []string
+	if rt.secretFile != "" {
+		files = append(files, rt.secretFile)
+	}
+	for _, p := range rt.parties {
+		files = append(files, p.files...)
+	}
+	return files
+}
+
+// newLimiter makes what counts a rate limit of the document.
+func newLimiter(requests int, per time.Duration) outpost.Limiter {
+	return limit.New(requests, per, nil)
+}

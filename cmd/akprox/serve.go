@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/akprox/akprox/outpost/config"
+	"github.com/akprox/akprox/providers/file"
+	"github.com/akprox/akprox/proxy/server"
+)
+
+func runServe(ctx context.Context, c *console) int {
+	path := c.configFlag()
+	if _, status, ok := c.parse(); !ok {
+		return status
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	log, closeLog := newLogger(c.out)
+	defer closeLog()
+	if err := serve(ctx, log, *path); err != nil {
+		return c.fail(err)
+	}
+	return 0
+}
+
+// serve runs the outpost of the document at path until ctx ends.
+func serve(ctx context.Context, log *logrus.Logger, path string) error {
+	doc, err := readDocument(path)
+	if err != nil {
+		return err
+	}
+	rt, err := start(ctx, log, doc)
+	if err != nil {
+		return err
+	}
+	defer rt.close()
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	source := file.Source{Path: path, Reload: hup}
+	go func() {
+		err := source.Follow(ctx, rt.secretFiles, func(data []byte, err error) { rt.reload(ctx, path, data, err) })
+		if err != nil {
+			log.Warnf("the document is not watched any more, SIGHUP alone reloads it: %v", err)
+		}
+	}()
+	return rt.listen(ctx, doc.Server, func() {})
+}
+
+// start opens the store of doc and takes the document over.
+func start(ctx context.Context, log *logrus.Logger, doc *config.Document) (*running, error) {
+	configureLog(log, doc.Log)
+	st, err := stores()[doc.Store.Kind](doc.Store)
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	rt, err := newRunning(ctx, log, doc, st)
+	if err != nil {
+		_ = st.Close()
+		return nil, err
+	}
+	rt.close = func() {
+		if err := st.Close(); err != nil {
+			log.Error(err)
+		}
+	}
+	return rt, nil
+}
+
+// listen serves until ctx ends and what is under way has been answered. ready
+// is called once the addresses are bound.
+func (rt *running) listen(ctx context.Context, s config.Server, ready func()) error {
+	if s.TLS.CertFile == "" {
+		s.HTTPS = "" // only with tls
+	}
+	srv, err := server.Listen(server.Options{
+		HTTP: s.HTTP, HTTPS: s.HTTPS, Metrics: s.Metrics, CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile,
+		Handler: rt.live, MetricsHandler: rt.metrics.handler(), Ready: rt.readiness, Log: rt.log,
+	})
+	if err != nil {
+		return err
+	}
+	at := srv.Addrs()
+	rt.log.WithFields(logrus.Fields{"version": version, "http": at.HTTP, "https": at.HTTPS, "metrics": at.Metrics}).Info("serving")
+	ready()
+	err = srv.Serve(ctx)
+	rt.log.Info("stopped")
+	return err
+}

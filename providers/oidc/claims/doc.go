@@ -1,5 +1,0 @@
-// Package claims goes from what an issuer says of somebody to an
-// outpost.Identity. It owns the mapping, its fallbacks and bounds, and what a
-// claim must look like to name somebody. It does no I/O, and it takes for
-// granted that somebody else verified where the claims are from.
-package claims
