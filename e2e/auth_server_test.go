@@ -235,6 +235,9 @@ func TestAuthServerChromium(t *testing.T) {
 
 	b.do(chromedp.Navigate(s.origin + "/test?a=1&b=2"))
 	b.wantAt(s.origin + "/auth/sign-in?redirect=%2Ftest%3Fa%3D1%26b%3D2")
+	if focus := b.evaluate(`document.activeElement.id`); focus != `"email"` {
+		t.Errorf("one does not begin to type in the user name but in %s", focus)
+	}
 	b.shoot("sign-in-1-first")
 	b.fill("mary@example.com", "wrong")
 	b.do(chromedp.WaitReady(chromedp.CSS("[role=alert]")))
@@ -300,13 +303,16 @@ func (b *tab) text(css string) string {
 	return text
 }
 
-func (b *tab) evaluate(script string) {
+// evaluate answers JSON; "" when the page has gone while the script ran.
+func (b *tab) evaluate(script string) string {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, 20*time.Second)
 	defer cancel()
-	if _, err := chromedp.Run(ctx, chromedp.Evaluate[json.RawMessage](script)); err != nil {
-		b.t.Log(err) // the page has gone while it ran
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[json.RawMessage](script))
+	if err != nil {
+		b.t.Log(err)
 	}
+	return string(value)
 }
 
 func (b *tab) wantAt(address string) {

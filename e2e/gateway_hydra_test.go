@@ -18,6 +18,8 @@ const hydraCallback = "http://web.example.test/callback"
 // g11Hydra: the tokens of another issuer, which has scopes of any name and
 // says more of a person in ext.
 func g11Hydra(t *testing.T, g *gateway, edge string) {
+	g.hydraMu.Lock()
+	defer g.hydraMu.Unlock()
 	c := g.at(t, edge, hydraHost)
 	alice, bob := g.hydraToken(t, "alice", "orders:read", "orders:write"), g.hydraToken(t, "bob", "reorders:readonly")
 	h := c.want(http.StatusOK, "/orders/1", bearer(alice)).echo(t).Header

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,10 +22,10 @@ import (
 
 // The hosts of the gateway's applications, behind each of its proxies.
 const (
-	apiHost     = "api.example.test"     // the rules of testdata/gateway/rules.yaml
-	tokenHost   = "token.example.test"   // pass_token
-	hydraHost   = "hydra.example.test"   // takes the tokens of Hydra
-	openHost    = "open.example.test"    // lets everybody through
+	apiHost   = "api.example.test"   // the rules of testdata/gateway/applications.yaml
+	tokenHost = "token.example.test" // pass_token
+	hydraHost = "hydra.example.test" // takes the tokens of Hydra
+	openHost  = "open.example.test"  // lets everybody through
 )
 
 const (
@@ -35,7 +36,7 @@ const (
 )
 
 // edges are the proxies in front of the gateway's applications.
-var edges = []front{caddy, nginx, traefik}
+var edges = []front{caddy, caddyDebian, nginx, traefik}
 
 // gateway is one akprox, three proxies in front of it, and the issuers of the
 // tokens that it takes.
@@ -47,10 +48,11 @@ type gateway struct {
 	stages      map[string]*stage // by the name of the proxy
 	jwt, opaque *parts.Issuer
 	hydra       *parts.OryHydra
-	keys        *relay // in front of the key set of jwt
-	asked       *relay // in front of the introspection of opaque, which is cached for a minute
-	brief       *relay // the same, cached for a second
-	slow        *relay // the same, with a timeout of a second
+	hydraMu     sync.Mutex // its database in memory refuses whoever comes at the same time
+	keys        *relay     // in front of the key set of jwt
+	asked       *relay     // in front of the introspection of opaque, which is cached for a minute
+	brief       *relay     // the same, cached for a second
+	slow        *relay     // the same, with a timeout of a second
 }
 
 // newGateway starts everything.
@@ -79,6 +81,10 @@ func newGateway(t *testing.T) *gateway {
 	g.config = g.document(t, g.address)
 	g.akprox = parts.Akprox(t, g.config, port, "")
 	t.Cleanup(func() { faultless(t, g.akprox) })
+	// Its keys are asked for at once, so that g3Keys has less to wait for.
+	if r := g.asks(t, "direct", "/x", bearer(g.jwtToken(t, "alice"))); r.status != http.StatusOK {
+		t.Fatalf("a JWT: %d %s", r.status, r.body)
+	}
 	for _, f := range edges {
 		s := g.stages[f.name]
 		s.app = s.origin(apiHost)
@@ -88,9 +94,9 @@ func newGateway(t *testing.T) *gateway {
 	return g
 }
 
-// faultless fails the test if akprox logged a fault of its own.
+// faultless fails the test if akprox logged a fault of its own, or a secret.
 func faultless(t *testing.T, akprox *parts.Process) {
-	for _, fault := range []string{"internal error", "internal_error", "panic", gatewaySecret} {
+	for _, fault := range []string{"internal error", "internal_error", "panic", gatewaySecret, testKey("")} {
 		if strings.Contains(akprox.Output(), fault) {
 			t.Errorf("akprox logged %q:\n%s", fault, akprox.Output())
 		}
@@ -102,26 +108,29 @@ func (g *gateway) names(f front) []string {
 	return []string{"api-" + f.name, "token-" + f.name, "hydra-" + f.name, "open-" + f.name}
 }
 
+// gatewayFile reads a file of testdata/gateway.
+func gatewayFile(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile("testdata/gateway/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 // document is the akprox.yaml, for an akprox at address.
 func (g *gateway) document(t *testing.T, address string) string {
 	t.Helper()
-	read := func(name string) string {
-		text, err := os.ReadFile("testdata/gateway/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
-	}
 	introspection := "/token/introspection"
 	head := strings.NewReplacer(
 		"ADDRESS", address, "PROXIED", "proxied.example.test:"+strings.TrimPrefix(g.address, "127.0.0.1:"), "PROGRAM", g.program,
 		"ISSUER", g.jwt.URL, "KEYS", g.keys.URL+"/jwks", "AUDIENCE", apiAudience, "SECRET", fmt.Sprintf("%q", gatewaySecret),
 		"HYDRA", g.hydra.Admin+"/oauth2/introspect",
 		"ASKED", g.asked.URL+introspection, "BRIEF", g.brief.URL+introspection, "SLOW", g.slow.URL+introspection,
-	).Replace(read("akprox.yaml"))
+	).Replace(gatewayFile(t, "akprox.yaml"))
 	var b strings.Builder
 	b.WriteString(head)
-	each := read("applications.yaml")
+	each := gatewayFile(t, "applications.yaml")
 	for _, f := range edges {
 		s := g.stages[f.name]
 		b.WriteString(strings.NewReplacer("EDGE", f.name,

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"github.com/akprox/akprox/outpost"
 )
 
@@ -19,15 +17,6 @@ type event struct {
 	request                  *outpost.Request
 	decision                 *outpost.Decision
 	took                     time.Duration
-}
-
-// Formatter answers the formatter of everything that is logged beside
-// decisions: "text" for people, else JSON.
-func Formatter(format string) logrus.Formatter {
-	if format == "text" {
-		return &logrus.TextFormatter{DisableColors: true, FullTimestamp: true}
-	}
-	return &logrus.JSONFormatter{}
 }
 
 // decisionLog writes decisions, one line each, with exactly the keys

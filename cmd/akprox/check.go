@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/akprox/akprox/cmd/akprox/kinds"
 	"github.com/akprox/akprox/outpost"
 	"github.com/akprox/akprox/outpost/canon"
 	"github.com/akprox/akprox/outpost/config"
@@ -122,9 +123,9 @@ func (q question) decide(ctx context.Context, apps *outpost.Applications, r *out
 // standInApplications compiles the document with credential kinds that answer
 // the identity of q, whatever is presented.
 func standInApplications(doc *config.Document, q question) (*outpost.Applications, error) {
-	b := newBuilder(doc)
-	opened := b.open(nil)
-	if err := b.problems.Err(); err != nil {
+	b := kinds.New(doc, version)
+	opened := b.Open(nil)
+	if err := b.Problems.Err(); err != nil {
 		return nil, err
 	}
 	for name, o := range opened {

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/akprox/akprox/cmd/akprox/demo"
+	"github.com/akprox/akprox/cmd/akprox/kinds"
+	"github.com/akprox/akprox/cmd/akprox/telemetry"
 	"github.com/akprox/akprox/outpost/config"
 )
 
@@ -29,10 +31,11 @@ import (
 // issuer, a listener on loopback.
 type world struct {
 	*running
-	t      *testing.T
-	url    string // of the outpost
-	log    *lockedBuffer
-	issuer *switchable
+	t         *testing.T
+	url       string // of the outpost
+	log       *lockedBuffer
+	issuer    *switchable
+	issuerURL string
 }
 
 // switchable is an issuer that can be turned off.
@@ -108,15 +111,15 @@ func newWorld(t *testing.T, edits ...string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.issuer.h = h
+	w.issuer.h, w.issuerURL = h, issuer.URL
 	upstream := httptest.NewServer(demo.Program("legacy"))
 	t.Cleanup(upstream.Close)
 	text := strings.NewReplacer(append(edits, "ISSUER", issuer.URL, "UPSTREAM", upstream.URL)...).Replace(contractDocument)
-	doc, problems := config.Parse([]byte(text), "akprox.yaml", kindSettings(), storeKinds())
+	doc, problems := config.Parse([]byte(text), "akprox.yaml", kinds.Settings(), storeKinds())
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	log, closeLog := newLogger(w.log)
+	log, closeLog := telemetry.NewLogger(w.log)
 	t.Cleanup(closeLog)
 	if w.running, err = start(t.Context(), log, doc); err != nil {
 		t.Fatal(err)
@@ -425,7 +428,7 @@ func TestTheDecisionLogHasExactlyItsKeys(t *testing.T) {
 	w.signIn(alice, "http://wiki.example.test/akprox/start?rd=/", "alice")
 	w.traefik("http://wiki.example.test/admin/x?secret=1", cookies(alice, "wiki.example.test"))
 	w.traefik("http://nobody.test/\"quoted\"")
-	time.Sleep(3 * flushEvery)
+	time.Sleep(3 * telemetry.FlushEvery)
 	keys := []string{"application", "client", "dialect", "duration", "host", "identity", "level", "method", "msg", "outcome", "path", "reason", "rule", "time"}
 	decisions := 0
 	for line := range strings.Lines(w.log.String()) {
@@ -460,7 +463,7 @@ func TestABadDocumentLeavesTheOldOneServing(t *testing.T) {
 	if resp := w.traefik("http://wiki.example.test/health"); resp.StatusCode != 200 {
 		t.Errorf("the old document: %d", resp.StatusCode)
 	}
-	time.Sleep(3 * flushEvery)
+	time.Sleep(3 * telemetry.FlushEvery)
 	if !strings.Contains(w.log.String(), "akprox.yaml:2: nope") {
 		t.Errorf("the log does not say why:\n%s", w.log.String())
 	}
@@ -474,7 +477,7 @@ func TestAReloadTakesEffectAndKeepsSessions(t *testing.T) {
 	alice := w.browser()
 	w.signIn(alice, "http://wiki.example.test/akprox/start?rd=/", "alice")
 	before := w.parties["company"]
-	text := strings.Replace(strings.NewReplacer("ISSUER", before.settings.(*oidcSettings).Issuer, "UPSTREAM", "http://127.0.0.1:1").Replace(contractDocument),
+	text := strings.Replace(strings.NewReplacer("ISSUER", w.issuerURL, "UPSTREAM", "http://127.0.0.1:1").Replace(contractDocument),
 		"{ paths: [/old/**], allow: nobody }", "{ paths: [/page], allow: nobody }", 1)
 	w.reload(t.Context(), "akprox.yaml", []byte(text), nil)
 	if resp := w.traefik("http://wiki.example.test/page", cookies(alice, "wiki.example.test")); resp.StatusCode != 403 {
@@ -499,7 +502,7 @@ func TestTheFileIsFollowed(t *testing.T) {
 	}
 	write(good)
 	out := &lockedBuffer{}
-	log, closeLog := newLogger(out)
+	log, closeLog := telemetry.NewLogger(out)
 	done := make(chan error, 1)
 	ctx, stop := contextWithCancel(t)
 	go func() { done <- serve(ctx, log, path) }()

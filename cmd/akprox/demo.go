@@ -15,6 +15,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/akprox/akprox/cmd/akprox/demo"
+	"github.com/akprox/akprox/cmd/akprox/kinds"
+	"github.com/akprox/akprox/cmd/akprox/telemetry"
 	"github.com/akprox/akprox/outpost/config"
 )
 
@@ -25,7 +27,7 @@ func runDemo(ctx context.Context, c *console) int {
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	log, closeLog := newLogger(c.err)
+	log, closeLog := telemetry.NewLogger(c.err)
 	defer closeLog()
 	if err := serveDemo(ctx, c, log, *listen); err != nil {
 		return c.fail(err)
@@ -58,7 +60,7 @@ func serveDemo(ctx context.Context, c *console, log *logrus.Logger, listen strin
 		return err
 	}
 	text := demoDocument(listen, issuer, client.Secret, wiki, wikiUpstream, notes, notesUpstream)
-	doc, problems := config.Parse([]byte(text), "demo.yaml", kindSettings(), storeKinds())
+	doc, problems := config.Parse([]byte(text), "demo.yaml", kinds.Settings(), storeKinds())
 	if len(problems) > 0 {
 		return problems
 	}

@@ -2,10 +2,16 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io/fs"
 	"maps"
+	"math/big"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -14,6 +20,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/akprox/akprox/cmd/akprox/kinds"
 	"github.com/akprox/akprox/outpost/config"
 	signin "github.com/akprox/akprox/proxy/signin/words"
 )
@@ -141,9 +148,50 @@ func anchors(page string) []string {
 	return list
 }
 
-// standalone is a document of a page without the files that it names.
-func standalone(text string) string {
-	return regexp.MustCompile(`\{ (file|env): [^}]* \}`).ReplaceAllString(text, `{ value: "a secret that is long enough for all" }`)
+// standalone is a document of a page with files of the test in the place of
+// those that it names.
+func standalone(t *testing.T, text string) string {
+	t.Helper()
+	secret := regexp.MustCompile(`\{ (?:file|env): ([^} ]*) \}`)
+	text = secret.ReplaceAllString(text, `{ value: "a-secret-that-is-long-enough-and-not-that-of-others:$1" }`)
+	dir := t.TempDir()
+	if strings.Contains(text, "cert_file: /") {
+		cert, key := certificate(t, dir)
+		text = regexp.MustCompile(`cert_file: /[^ ,]*`).ReplaceAllString(text, "cert_file: "+cert)
+		text = regexp.MustCompile(`key_file: /[^ ,}]*`).ReplaceAllString(text, "key_file: "+key)
+	}
+	for key, content := range map[string]string{"users_file": "users: []\n", "htpasswd_file": "# nobody\n"} {
+		file := filepath.Join(dir, key)
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		text = regexp.MustCompile(key+`: [^ ,}\n]+`).ReplaceAllString(text, key+": "+file)
+	}
+	return text
+}
+
+// certificate makes a certificate and its key in dir.
+func certificate(t *testing.T, dir string) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{}, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key = filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: public}, key: {Type: "PRIVATE KEY", Bytes: encoded}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key
 }
 
 func TestDocsDocumentsAreGood(t *testing.T) {
@@ -155,7 +203,7 @@ func TestDocsDocumentsAreGood(t *testing.T) {
 			}
 			n++
 			name := fmt.Sprintf("%s:%d", path, f.line)
-			doc, problems := config.Parse([]byte(standalone(f.text)), name, kindSettings(), storeKinds())
+			doc, problems := config.Parse([]byte(standalone(t, f.text)), name, kinds.Settings(), storeKinds())
 			if len(problems) > 0 {
 				t.Error(problems)
 				continue
@@ -190,7 +238,7 @@ func TestDocsCommandsAnswerAsWritten(t *testing.T) {
 func runConsole(t *testing.T, document, block string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "akprox.yaml")
-	if err := os.WriteFile(file, []byte(standalone(document)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(standalone(t, document)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("AKPROX_CONFIG", file)
@@ -199,6 +247,11 @@ func runConsole(t *testing.T, document, block string) {
 		args := strings.Fields(command)
 		if args[0] != "akprox" {
 			t.Fatalf("%s: only akprox is run here", command)
+		}
+		for i := range args {
+			if args[i] == "knocker.yaml" { // what akprox import reads
+				args[i] = file
+			}
 		}
 		var out bytes.Buffer
 		run(t.Context(), args[1:], nil, &out, &out)
@@ -230,7 +283,7 @@ func keys(schema map[string]any, at string, found map[string]any) {
 }
 
 func TestDocsListEveryKey(t *testing.T) {
-	text, err := config.Schema(kindSettings(), storeKinds()...)
+	text, err := config.Schema(kinds.Settings(), storeKinds()...)
 	if err != nil {
 		t.Fatal(err)
 	}

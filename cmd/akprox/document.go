@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/akprox/akprox/cmd/akprox/kinds"
 	"github.com/akprox/akprox/outpost/config"
 	"github.com/akprox/akprox/providers/file"
 	"github.com/akprox/akprox/proxy/server"
@@ -28,7 +29,7 @@ func readDocument(path string) (*config.Document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the document: %w (--config or $AKPROX_CONFIG names another)", err)
 	}
-	doc, problems := config.Parse(data, path, kindSettings(), storeKinds())
+	doc, problems := config.Parse(data, path, kinds.Settings(), storeKinds())
 	return doc, problems.Err()
 }
 
@@ -59,18 +60,18 @@ func count(n int, word string) string {
 // tryDocument does what a start would do with the document, short of serving:
 // its secrets are read, its providers opened, its applications compiled.
 func tryDocument(doc *config.Document) error {
-	b := newBuilder(doc)
+	b := kinds.New(doc, version)
 	if doc.Secret != nil {
 		if _, err := readSecret(doc); err != nil {
-			b.problems = append(b.problems, doc.Problem("secret", err.Error()))
+			b.Problems = append(b.Problems, doc.Problem("secret", err.Error()))
 		}
 	}
 	if t := doc.Server.TLS; t.CertFile != "" {
 		if _, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile); err != nil {
-			b.problems = append(b.problems, doc.Problem("server.tls", err.Error()))
+			b.Problems = append(b.Problems, doc.Problem("server.tls", err.Error()))
 		}
 	}
-	_, err := b.applications(nil)
+	_, err := b.Applications(nil, nil)
 	return err
 }
 
@@ -78,7 +79,7 @@ func runSchema(_ context.Context, c *console) int {
 	if _, status, ok := c.parse(); !ok {
 		return status
 	}
-	schema, err := config.Schema(kindSettings(), storeKinds()...)
+	schema, err := config.Schema(kinds.Settings(), storeKinds()...)
 	if err != nil {
 		return c.fail(err)
 	}

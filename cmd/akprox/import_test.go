@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/akprox/akprox/cmd/akprox/kinds"
 	"github.com/akprox/akprox/cmd/akprox/knocker"
 	"github.com/akprox/akprox/outpost/config"
 )
@@ -46,27 +47,19 @@ security:
   excluded_paths: ["/api/v1/status", "/metrics"]
 `
 
-// accepted fails unless `akprox validate` would accept the document.
-func accepted(t testing.TB, text string) *knockSettings {
+// accepted fails unless `akprox validate` would accept the document, and
+// answers its door.
+func accepted(t testing.TB, text string) *kinds.KnockSettings {
 	t.Helper()
-	kinds := config.Kinds{"knock": func() any { return new(knockSettings) }}
-	doc, problems := config.Parse([]byte(text), "akprox.yaml", kinds, []string{"disk"})
-	if problems != nil {
-		t.Fatalf("the printed document is refused: %v\n%s", problems, text)
+	doc, problems := config.Parse([]byte(text), "akprox.yaml", kinds.Settings(), []string{"disk"})
+	err := problems.Err()
+	if err == nil {
+		err = tryDocument(doc)
 	}
-	s := doc.Providers[0].Settings.(*knockSettings)
-	var secrets []string
-	for _, k := range s.Keys {
-		value, err := k.Key.Read()
-		if err != nil {
-			t.Fatal(err)
-		}
-		secrets = append(secrets, string(value))
-	}
-	if _, _, err := s.open("door", secrets, knockWorld{trusted: doc.Server.TrustedProxies}); err != nil {
+	if err != nil {
 		t.Fatalf("the printed document is refused: %v\n%s", err, text)
 	}
-	return s
+	return doc.Providers[0].Settings.(*kinds.KnockSettings)
 }
 
 func TestTheSeedsConfigurationIsImported(t *testing.T) {

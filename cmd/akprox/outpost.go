@@ -12,6 +12,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/akprox/akprox/cmd/akprox/kinds"
+	"github.com/akprox/akprox/cmd/akprox/telemetry"
 	"github.com/akprox/akprox/outpost"
 	"github.com/akprox/akprox/outpost/config"
 	"github.com/akprox/akprox/outpost/limit"
@@ -30,7 +32,7 @@ import (
 // providers whose settings stay, and the handler of the newest good document.
 type running struct {
 	log      *logrus.Logger
-	metrics  *metrics
+	metrics  *telemetry.Metrics
 	recorder *proxy.Recorder
 	store    store.Store
 	sessions *session.Sessions
@@ -41,19 +43,19 @@ type running struct {
 	first      *config.Document
 	secret     []byte
 	secretFile string // "" when the secret is not in a file
-	parties    map[string]*party
+	parties    map[string]*kinds.Party
 	failed     error // why the newest document is not served
 }
 
 // newRunning takes the first document over: what only a restart can change
 // (store, addresses) comes from it.
 func newRunning(ctx context.Context, log *logrus.Logger, doc *config.Document, st store.Store) (*running, error) {
-	m := newMetrics()
+	m := telemetry.New(version, commit())
 	rt := &running{
-		log: log, metrics: m, recorder: proxy.NewRecorder(log, m.registry),
-		store: measuredStore{st, m}, live: &proxy.Live{}, first: doc,
+		log: log, metrics: m, recorder: proxy.NewRecorder(log, m.Registry),
+		store: m.Store(st), live: &proxy.Live{}, first: doc,
 	}
-	m.count(st)
+	m.Count(st)
 	return rt, rt.apply(ctx, doc)
 }
 
@@ -65,14 +67,14 @@ func (rt *running) reload(ctx context.Context, name string, data []byte, err err
 	var doc *config.Document
 	if err == nil {
 		var problems config.Problems
-		doc, problems = config.Parse(data, name, kindSettings(), storeKinds())
+		doc, problems = config.Parse(data, name, kinds.Settings(), storeKinds())
 		err = problems.Err()
 	}
 	if err == nil {
 		err = rt.apply(ctx, doc)
 	}
 	rt.failed = err
-	rt.metrics.reloaded(err == nil)
+	rt.metrics.Reloaded(err == nil)
 	if err != nil {
 		rt.log.Errorf("the new document is not served, the old one goes on: %v", err)
 		return
@@ -86,29 +88,18 @@ func (rt *running) apply(ctx context.Context, doc *config.Document) error {
 	if err := rt.rekey(doc); err != nil {
 		return err
 	}
-	b := newBuilder(doc)
-	b.sessions, b.store, b.observe, b.changed, b.knocked = rt.sessions, rt.store, rt.metrics.issuerCall, rt.issuerChanged, rt.knocked
-	apps, err := b.applications(rt.parties)
+	b := kinds.New(doc, version)
+	b.Sessions, b.Store, b.Observe, b.Changed, b.Knocked = rt.sessions, rt.store, rt.metrics.IssuerCall, rt.issuerChanged, rt.knocked
+	apps, err := b.Applications(rt.parties, newLimiter)
 	if err != nil {
 		return err
 	}
-	rt.live.Swap(rt.handler(doc, apps, b.knockHandler()))
-	b.commit(ctx, rt.parties)
-	rt.parties = b.parties
-	configureLog(rt.log, doc.Log)
-	rt.metrics.reloaded(true)
+	rt.live.Swap(rt.handler(doc, apps, b.KnockHandler()))
+	b.Commit(ctx, rt.parties)
+	rt.parties = b.Parties
+	telemetry.Configure(rt.log, doc.Log)
+	rt.metrics.Reloaded(true)
 	return nil
-}
-
-// applications opens the providers and compiles the applications.
-func (b *builder) applications(old map[string]*party) (*outpost.Applications, error) {
-	opened := b.open(old)
-	b.knockHandler()
-	if err := b.problems.Err(); err != nil {
-		return nil, err
-	}
-	apps, problems := config.Compile(b.doc, config.Making{Providers: opened, Version: version, Limiter: newLimiter})
-	return apps, problems.Err()
 }
 
 func (rt *running) rekey(doc *config.Document) error {
@@ -157,7 +148,7 @@ func (rt *running) handler(doc *config.Document, apps *outpost.Applications, doo
 			Now:          time.Now,
 			Log:          rt.log,
 			RequestID:    func(*http.Request) string { return rt.recorder.NextID() },
-			Observe:      func(app, result string) { rt.metrics.signIns.WithLabelValues(app, result).Inc() },
+			Observe:      rt.metrics.SignIn,
 		}),
 		Forwarder: reverse.New(reverse.Options{
 			FailPage:          rt.failPage(prefixes[0]),
@@ -244,8 +235,8 @@ func (rt *running) readiness(ctx context.Context) server.Readiness {
 	defer rt.mu.Unlock()
 	state := server.Readiness{Store: err, Document: rt.failed, Issuers: map[string]error{}}
 	for name, p := range rt.parties {
-		if p.opened.Issuer != nil {
-			state.Issuers[name] = p.opened.Issuer.Ready()
+		if p.Opened.Issuer != nil {
+			state.Issuers[name] = p.Opened.Issuer.Ready()
 		}
 	}
 	return state
@@ -260,7 +251,7 @@ func (rt *running) secretFiles() []string {
 		files = append(files, rt.secretFile)
 	}
 	for _, p := range rt.parties {
-		files = append(files, p.files...)
+		files = append(files, p.Files...)
 	}
 	return files
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/akprox/akprox/cmd/akprox/telemetry"
 	"github.com/akprox/akprox/outpost/config"
 	"github.com/akprox/akprox/providers/file"
 	"github.com/akprox/akprox/proxy/server"
@@ -21,7 +22,7 @@ func runServe(ctx context.Context, c *console) int {
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	log, closeLog := newLogger(c.out)
+	log, closeLog := telemetry.NewLogger(c.out)
 	defer closeLog()
 	if err := serve(ctx, log, *path); err != nil {
 		return c.fail(err)
@@ -55,7 +56,7 @@ func serve(ctx context.Context, log *logrus.Logger, path string) error {
 
 // start opens the store of doc and takes the document over.
 func start(ctx context.Context, log *logrus.Logger, doc *config.Document) (*running, error) {
-	configureLog(log, doc.Log)
+	telemetry.Configure(log, doc.Log)
 	st, err := stores()[doc.Store.Kind](doc.Store)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
@@ -81,7 +82,7 @@ func (rt *running) listen(ctx context.Context, s config.Server, ready func()) er
 	}
 	srv, err := server.Listen(server.Options{
 		HTTP: s.HTTP, HTTPS: s.HTTPS, Metrics: s.Metrics, CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile,
-		Handler: rt.live, MetricsHandler: rt.metrics.handler(), Ready: rt.readiness, Log: rt.log,
+		Handler: rt.live, MetricsHandler: rt.metrics.Handler(), Ready: rt.readiness, Log: rt.log,
 	})
 	if err != nil {
 		return err

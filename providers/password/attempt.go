@@ -70,7 +70,7 @@ func (a *attempt) verify(ctx context.Context) (*outpost.Identity, error) {
 
 func (a *attempt) check() (*outpost.Identity, error) {
 	if err := a.owner.pool.Enter(context.Background()); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", outpost.ErrUnavailable, err)
 	}
 	defer a.owner.pool.Leave()
 	// Others may have failed while this one waited for its turn.

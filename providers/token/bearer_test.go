@@ -20,20 +20,20 @@ func TestG1OnlyABearerHeader(t *testing.T) {
 		header        []string
 		jwt, question string
 	}{
-		{"no header", nil, notMine, notMine},
-		{"an empty header", []string{""}, notMine, notMine},
+		{"no header", nil, nothing, nothing},
+		{"an empty header", []string{""}, nothing, nothing},
 		{"Bearer", []string{"Bearer " + signed}, good, good},
 		{"bearer in small letters", []string{"bearer " + signed}, good, good},
 		{"BEARER with two blanks", []string{"BEARER  " + signed}, good, good},
-		{"an opaque token", []string{"Bearer " + opaque}, notMine, good},
-		{"an opaque token that nobody knows", []string{"Bearer zzz"}, notMine, invalidToken},
-		{"Basic abcdefgTOKEN", []string{"Basic abcdefg" + opaque}, notMine, notMine},
-		{"seven characters and a token", []string{"xxxxxx " + opaque}, notMine, notMine},
-		{"the token alone", []string{opaque}, notMine, notMine},
-		{"DPoP", []string{"DPoP " + signed}, notMine, notMine},
+		{"an opaque token", []string{"Bearer " + opaque}, unclaimed, good},
+		{"an opaque token that nobody knows", []string{"Bearer zzz"}, unclaimed, invalidToken},
+		{"Basic abcdefgTOKEN", []string{"Basic abcdefg" + opaque}, nothing, nothing},
+		{"seven characters and a token", []string{"xxxxxx " + opaque}, nothing, nothing},
+		{"the token alone", []string{opaque}, nothing, nothing},
+		{"DPoP", []string{"DPoP " + signed}, nothing, nothing},
 		{"no token", []string{"Bearer"}, invalidRequest, invalidRequest},
 		{"no token but blanks", []string{"Bearer   "}, invalidRequest, invalidRequest},
-		{"a tab for a blank", []string{"Bearer\t" + opaque}, notMine, notMine},
+		{"a tab for a blank", []string{"Bearer\t" + opaque}, nothing, nothing},
 		{"two tokens in one header", []string{"Bearer " + opaque + " " + opaque}, invalidRequest, invalidRequest},
 		{"two tokens and a comma", []string{"Bearer " + opaque + "," + opaque}, invalidRequest, invalidRequest},
 		{"two headers", []string{"Bearer " + signed, "Bearer " + signed}, invalidRequest, invalidRequest},
@@ -43,7 +43,7 @@ func TestG1OnlyABearerHeader(t *testing.T) {
 		{"a line break", []string{"Bearer " + opaque + "\r\nX: y"}, invalidRequest, invalidRequest},
 		{"padding alone", []string{"Bearer =="}, invalidRequest, invalidRequest},
 		{"padding in the middle", []string{"Bearer a=b"}, invalidRequest, invalidRequest},
-		{"16 KiB", []string{"Bearer " + strings.Repeat("a", 16<<10)}, notMine, invalidToken},
+		{"16 KiB", []string{"Bearer " + strings.Repeat("a", 16<<10)}, unclaimed, invalidToken},
 		{"more than 16 KiB", []string{"Bearer " + strings.Repeat("a", 16<<10+1)}, invalidRequest, invalidRequest},
 		{"1 MiB of dots", []string{"Bearer " + strings.Repeat(".", 1<<20)}, invalidRequest, invalidRequest},
 	}
@@ -67,7 +67,7 @@ func TestATokenInTheQueryIsNotRead(t *testing.T) {
 	r := request()
 	r.Query = "access_token=" + i.mint(t, nil)
 	id, err := i.jwt(t, nil).Identify(context.Background(), r)
-	if got := verdict(t, id, err); got != notMine {
+	if got := verdict(t, id, err); got != nothing {
 		t.Errorf("got %s", got)
 	}
 }

@@ -34,16 +34,16 @@ type object = map[string]any
 // keyring is the private keys that the issuers of one test run sign with:
 // making RSA keys for every test would take longer than the tests.
 type keyring struct {
-	rsa, otherRSA, weakRSA *rsa.PrivateKey
-	ec, otherEC, ec384     *ecdsa.PrivateKey
-	ed                     ed25519.PrivateKey
+	rsa, weakRSA       *rsa.PrivateKey
+	ec, otherEC, ec384 *ecdsa.PrivateKey
+	ed                 ed25519.PrivateKey
 }
 
 var keys = sync.OnceValue(func() keyring {
 	newRSA := func(bits int) *rsa.PrivateKey { k, _ := rsa.GenerateKey(rand.Reader, bits); return k }
 	newEC := func(c elliptic.Curve) *ecdsa.PrivateKey { k, _ := ecdsa.GenerateKey(c, rand.Reader); return k }
 	_, ed, _ := ed25519.GenerateKey(rand.Reader)
-	return keyring{newRSA(2048), newRSA(2048), newRSA(1024), newEC(elliptic.P256()), newEC(elliptic.P256()), newEC(elliptic.P384()), ed}
+	return keyring{newRSA(2048), newRSA(1024), newEC(elliptic.P256()), newEC(elliptic.P256()), newEC(elliptic.P384()), ed}
 })
 
 // clock is a clock that a test moves.
@@ -278,7 +278,7 @@ func present(k outpost.Credential, bearer string) (*outpost.Identity, error) {
 	return k.Identify(context.Background(), request("Bearer "+bearer))
 }
 
-// verdict says which of the four answers of a credential kind it was, and
+// verdict says which of the answers of a credential kind it was, and
 // fails the test when an answer is two at once.
 func verdict(t testing.TB, id *outpost.Identity, err error) string {
 	t.Helper()
@@ -289,8 +289,10 @@ func verdict(t testing.TB, id *outpost.Identity, err error) string {
 	switch {
 	case err == nil:
 		return good
+	case errors.Is(err, outpost.ErrUnclaimed):
+		return unclaimed
 	case errors.Is(err, outpost.ErrNoCredential):
-		return notMine
+		return nothing
 	case errors.Is(err, outpost.ErrUnavailable):
 		return unavailable
 	case errors.As(err, &refused):
@@ -301,7 +303,8 @@ func verdict(t testing.TB, id *outpost.Identity, err error) string {
 
 const (
 	good           = "good"
-	notMine        = "not mine"
+	nothing        = "nothing presented"
+	unclaimed      = "presented, and not mine"
 	unavailable    = "unavailable"
 	invalidToken   = token.InvalidToken
 	invalidRequest = token.InvalidRequest

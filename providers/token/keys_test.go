@@ -265,7 +265,7 @@ func TestKeysNobodyCouldBeAskedYet(t *testing.T) {
 			}
 			// What needs no keys is answered all the same.
 			id, err = present(j, i.mint(t, object{"iss": "https://other.example"}))
-			if got := verdict(t, id, err); got != notMine {
+			if got := verdict(t, id, err); got != unclaimed {
 				t.Errorf("another issuer's token: %s (%v)", got, err)
 			}
 			id, err = present(j, i.mint(t, object{"exp": 1}))

@@ -179,6 +179,43 @@ func TestNavigation(t *testing.T) {
 	}
 }
 
+func TestWhoSeesThePage(t *testing.T) {
+	for _, row := range []struct {
+		name       string
+		method     string
+		lines      []string
+		page, goes bool
+	}{
+		{"a browser goes to a page", "GET", []string{"Sec-Fetch-Mode: navigate"}, true, true},
+		{"a browser posts a form", "POST", []string{"Sec-Fetch-Mode: navigate"}, true, false},
+		{"an old browser posts a form", "POST", []string{"Accept: text/html,*/*;q=0.8"}, true, false},
+		{"a script posts", "POST", []string{"Sec-Fetch-Mode: cors", "Accept: text/html"}, false, false},
+		{"an old script posts", "POST", []string{"X-Requested-With: XMLHttpRequest", "Accept: text/html"}, false, false},
+		{"curl reads lines", "GET", []string{"Accept: */*"}, false, true},
+		{"curl posts", "POST", []string{"Accept: */*"}, false, false},
+		{"a WebSocket", "GET", []string{"Upgrade: websocket", "Accept: text/html"}, false, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			req := &outpost.Request{Method: row.method}
+			describe(req, ask("x", row.lines...).Header)
+			if req.Page != row.page || req.Navigation != row.goes {
+				t.Errorf("page %v, navigation %v", req.Page, req.Navigation)
+			}
+		})
+	}
+}
+
+func TestAPostedFormIsToldThatItWasNotDelivered(t *testing.T) {
+	w := httptest.NewRecorder()
+	Caddy().Write(w, ask("x"), Answer{
+		Decision: outpost.Decision{Outcome: outpost.SignIn, Reason: outpost.ReasonNoSession, Location: "https://wiki.example.com/akprox/start?rd=x"},
+		Request:  &outpost.Request{Method: "POST", Page: true}, Prefix: "/akprox",
+	})
+	if w.Code != 401 || w.Header().Get("Location") != "" || !strings.Contains(w.Body.String(), "was not delivered") || !strings.Contains(w.Body.String(), `href="https://wiki.example.com/akprox/start?rd=x"`) {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body.String())
+	}
+}
+
 // TestTheOutcomeTable is the contract's table, section 3.
 func TestTheOutcomeTable(t *testing.T) {
 	page := &outpost.Request{Navigation: true}

@@ -85,3 +85,29 @@ func FuzzClient(f *testing.F) {
 		}
 	})
 }
+
+func TestWhoAsksForOurOwnPages(t *testing.T) {
+	for _, row := range []struct{ name, peer, told, want string }{
+		{"nobody in between", "198.51.100.7:1234", "", "198.51.100.7"},
+		{"a stranger tells another address", "198.51.100.7:1234", "203.0.113.9", "198.51.100.7"},
+		{"a trusted proxy tells", "127.0.0.1:1234", "203.0.113.9", "203.0.113.9"},
+		{"a trusted proxy passes a lie on", "127.0.0.1:1234", "192.0.2.1, 203.0.113.9", "203.0.113.9"},
+		{"a trusted proxy says nothing", "127.0.0.1:1234", "", "127.0.0.1"},
+		{"a trusted proxy tells what is none", "127.0.0.1:1234", "a", "invalid IP"},
+		{"an address in IPv6 clothes", "[::ffff:198.51.100.7]:1234", "", "198.51.100.7"},
+		{"a unix socket", "@", "203.0.113.9", "203.0.113.9"},
+		{"a unix socket says nothing", "@", "", "invalid IP"},
+		{"no address at all", "x", "203.0.113.9", "invalid IP"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			r := ask("x")
+			r.RemoteAddr = row.peer
+			if row.told != "" {
+				r.Header.Set("X-Forwarded-For", row.told)
+			}
+			if got := edge("127.0.0.0/8").From(r).String(); got != row.want {
+				t.Errorf("got %s, want %s", got, row.want)
+			}
+		})
+	}
+}

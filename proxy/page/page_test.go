@@ -309,3 +309,37 @@ func TestStaticFiles(t *testing.T) {
 		})
 	}
 }
+
+func TestASignInFormIsOneThatPasswordManagersKnow(t *testing.T) {
+	p := Page{Status: 401, Title: "Sign in", Alert: "Not right.", Form: &Form{Action: "/x", Button: "Sign in", Fields: []Field{
+		{Name: "username", Label: "User name", Value: "jane", Autocomplete: "username", Max: 9},
+		{Name: "password", Label: "Password", Autocomplete: "current-password", Secret: true, Focus: true},
+		{Name: "token", Value: "t"},
+	}}}
+	body := write(t, "GET", p).Body.String()
+	for _, want := range []string{
+		`<label for="username">User name</label>`, `id="username" name="username" type="text" value="jane" required maxlength="9" autocomplete="username"`,
+		`name="password" type="password" value="" required autocomplete="current-password"`, `autofocus aria-describedby="alert"`,
+		`<p class="alert" role="alert" id="alert">Not right.</p>`, `<input type="hidden" name="token" value="t">`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page lacks %s:\n%s", want, body)
+		}
+	}
+	if strings.Count(body, "autofocus") != 1 || strings.Contains(body, "<p></p>") {
+		t.Error(body)
+	}
+}
+
+func TestPeopleAreCalledByName(t *testing.T) {
+	for want, id := range map[string]*outpost.Identity{
+		"": nil, "jane": {Username: "jane", Name: "jane"}, "Jane Doe (jane)": {Username: "jane", Name: "Jane Doe"}, "sub": {Subject: "sub"},
+	} {
+		if got := Called(id); got != want {
+			t.Errorf("%+v is called %q, want %q", id, got, want)
+		}
+	}
+	if got := Called(&outpost.Identity{Username: strings.Repeat("x", 200)}); got != "" {
+		t.Errorf("a long one: %q", got)
+	}
+}

@@ -95,7 +95,7 @@ func forbidden(d outpost.Decision) words {
 // "" when that would fill the page.
 func Called(id *outpost.Identity) string {
 	label := id.Label()
-	if id != nil && id.Name != "" && id.Name != label {
+	if label != "" && id.Name != "" && id.Name != label {
 		label = id.Name + " (" + label + ")"
 	}
 	if len(label) > 128 {

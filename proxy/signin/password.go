@@ -65,10 +65,8 @@ func (v *visit) posted() {
 	switch {
 	case t.App.SignIn == nil:
 		v.fail(t.App, words.NoSignIn, nil, "")
-	case t.App.SignIn.Passwords == nil:
-		v.w.Header().Set("Allow", http.MethodGet)
-		v.refuse(outpost.Refuse(outpost.Bad(outpost.ReasonMethodNotAllowed, "")))
-	case !v.sameHost(t.App):
+	case t.App.SignIn.Passwords == nil || !v.sameHost(t.App):
+		// Not the application that the form was for, or not any more.
 		v.redirect(v.at.startURL(t.App, "", t.URL))
 	case !form.Typed(v.r, v.host, f.Token):
 		v.record(t.App, words.FormExpired, nil)

@@ -37,6 +37,7 @@ type world struct {
 	apps   atomic.Pointer[outpost.Applications]
 	store  *breakable
 	issuer *stubIssuer
+	users  *stubUsers
 	clock  *clock
 	server *httptest.Server
 	log    *syncBuffer
@@ -47,7 +48,7 @@ var testPrefixes = []string{"/akprox", "/outpost.goauthentik.io"}
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, issuer: &stubIssuer{asked: map[string]outpost.AuthQuery{}}, clock: &clock{}, log: &syncBuffer{}}
+	w := &world{t: t, users: &stubUsers{}, issuer: &stubIssuer{asked: map[string]outpost.AuthQuery{}}, clock: &clock{}, log: &syncBuffer{}}
 	w.clock.set(time.Now())
 	kept := memory.New(memory.Options{Now: w.clock.now})
 	t.Cleanup(func() { _ = kept.Close() })
@@ -93,6 +94,8 @@ func (w *world) standard() []*outpost.Application {
 		w.app("ported", "https", "ported.example.com:8443", "/", ""),
 		w.app("everything", "https", "auth.example.org", "/", "example.org"),
 		w.app("bare", "http", "bare.example.com", "/", ""),
+		w.people("people", "people.example.com", ""),
+		w.people("family", "auth.example.info", "example.info"),
 		{Name: "keys", External: outpost.External{Scheme: "https", Host: "keys.example.com", Path: "/"}, Session: lifetimes},
 	}
 }
@@ -108,6 +111,13 @@ func (w *world) app(name, scheme, host, path, domain string) *outpost.Applicatio
 		Session:  lifetimes,
 		Domain:   domain,
 	}
+}
+
+// people answers an application whose people have a password.
+func (w *world) people(name, host, domain string) *outpost.Application {
+	app := w.app(name, "https", host, "/", domain)
+	app.SignIn = &outpost.SignInWay{Provider: "people", Passwords: w.users}
+	return app
 }
 
 func (w *world) serveApps(apps ...*outpost.Application) { w.apps.Store(outpost.NewApplications(apps)) }
@@ -177,7 +187,12 @@ func (a answer) cookie(name string) *http.Cookie {
 // send asks; headers are pairs of name and value, as "Name: value".
 func (b *browser) send(method, u string, headers ...string) answer {
 	b.w.t.Helper()
-	req, err := http.NewRequest(method, u, nil)
+	return b.sendBody(method, u, "", headers...)
+}
+
+func (b *browser) sendBody(method, u, body string, headers ...string) answer {
+	b.w.t.Helper()
+	req, err := http.NewRequest(method, u, strings.NewReader(body))
 	if err != nil {
 		b.w.t.Fatal(err)
 	}
@@ -190,14 +205,14 @@ func (b *browser) send(method, u string, headers ...string) answer {
 		b.w.t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
+	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		b.w.t.Fatal(err)
 	}
 	if got := resp.Header.Get("Cache-Control"); got != "no-store" {
 		b.w.t.Errorf("%s %s: Cache-Control %q", method, u, got)
 	}
-	return answer{resp.StatusCode, resp.Header, string(body), resp.Header.Get("Location")}
+	return answer{resp.StatusCode, resp.Header, string(text), resp.Header.Get("Location")}
 }
 
 func (b *browser) get(u string, headers ...string) answer {
@@ -388,4 +403,46 @@ func (s *syncBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
+}
+
+// stubUsers knows jane and bob, whose password is the name and "'s".
+type stubUsers struct {
+	mu      sync.Mutex
+	answer  error // to everybody
+	gone    bool  // nobody is a user any more
+	clients []netip.Addr
+}
+
+func (u *stubUsers) set(change func(*stubUsers)) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	change(u)
+}
+
+func (u *stubUsers) asked() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.clients)
+}
+
+func (u *stubUsers) Check(_ context.Context, username, password string, client netip.Addr) (*outpost.Identity, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.clients = append(u.clients, client)
+	switch {
+	case u.answer != nil:
+		return nil, u.answer
+	case (username == "jane" || username == "bob") && password == username+"'s":
+		return &outpost.Identity{Subject: username, Username: username, Provider: "people"}, nil
+	}
+	return nil, errors.New("no")
+}
+
+func (u *stubUsers) Current(id *outpost.Identity) *outpost.Identity {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.gone {
+		return nil
+	}
+	return id
 }

@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/akprox/akprox/outpost"
 	"github.com/akprox/akprox/providers/password/hash"
 )
 
@@ -188,17 +187,17 @@ func TestPoolTurnsAwayWhoCannotWait(t *testing.T) {
 			go func() { waits <- p.Enter(ctx) }()
 		}
 		synctest.Wait()
-		if err := p.Enter(context.Background()); !errors.Is(err, outpost.ErrUnavailable) {
+		if err := p.Enter(context.Background()); !errors.Is(err, hash.ErrBusy) {
 			t.Fatalf("a full queue: %v", err)
 		}
 		cancel()
 		for range 128 {
-			if err := <-waits; !errors.Is(err, outpost.ErrUnavailable) || !errors.Is(err, context.Canceled) {
+			if err := <-waits; !errors.Is(err, hash.ErrBusy) || !errors.Is(err, context.Canceled) {
 				t.Fatalf("who left: %v", err)
 			}
 		}
 		began := time.Now()
-		if err := p.Enter(context.Background()); !errors.Is(err, outpost.ErrUnavailable) || time.Since(began) != 10*time.Second {
+		if err := p.Enter(context.Background()); !errors.Is(err, hash.ErrBusy) || time.Since(began) != 10*time.Second {
 			t.Fatalf("too long a wait: %v after %s", err, time.Since(began))
 		}
 		p.Leave()

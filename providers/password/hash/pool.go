@@ -2,17 +2,19 @@ package hash
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
-
-	"github.com/akprox/akprox/outpost"
 )
 
 const (
 	maxWaiting = 128 // that wait for their turn
 	maxWait    = 10 * time.Second
 )
+
+// ErrBusy says that a password was not looked at.
+var ErrBusy = errors.New("not now")
 
 // Pool bounds how many passwords are checked at once, since each takes many
 // milliseconds of a processor and many MiB. Up to 128 more wait, for up to 10
@@ -26,13 +28,13 @@ type Pool struct {
 // NewPool makes a Pool for so many at once, at least one.
 func NewPool(parallel int) *Pool { return &Pool{turns: make(chan struct{}, max(parallel, 1))} }
 
-// Enter waits for its turn. The error wraps outpost.ErrUnavailable: too many
+// Enter waits for its turn. The error wraps ErrBusy: too many
 // wait already, or the wait took too long, or ctx ended. Without an error,
 // Leave ends the turn.
 func (p *Pool) Enter(ctx context.Context) error {
 	defer p.waiting.Add(-1)
 	if p.waiting.Add(1) > maxWaiting {
-		return fmt.Errorf("too many passwords wait for being checked: %w", outpost.ErrUnavailable)
+		return fmt.Errorf("too many passwords wait for being checked: %w", ErrBusy)
 	}
 	timer := time.NewTimer(maxWait)
 	defer timer.Stop()
@@ -40,9 +42,9 @@ func (p *Pool) Enter(ctx context.Context) error {
 	case p.turns <- struct{}{}:
 		return nil
 	case <-timer.C:
-		return fmt.Errorf("a password waited %s for being checked: %w", maxWait, outpost.ErrUnavailable)
+		return fmt.Errorf("a password waited %s for being checked: %w", maxWait, ErrBusy)
 	case <-ctx.Done():
-		return fmt.Errorf("a password waited for being checked: %w: %w", outpost.ErrUnavailable, context.Cause(ctx))
+		return fmt.Errorf("a password waited for being checked: %w: %w", ErrBusy, context.Cause(ctx))
 	}
 }
 

@@ -81,7 +81,9 @@ func Explain(result string) Said {
 	const often = "Begin again. If it happens every time, " + tell
 	const later = "Try again in a few seconds. If it stays like this, " + tell
 	const scheme = "external_url says https and the site is opened over http"
-	say := func(status int, title, lead, next string) Said { return Said{Status: status, Title: title, Lead: lead, Next: next} }
+	say := func(status int, title, lead, next string) Said {
+		return Said{Status: status, Title: title, Lead: lead, Next: next}
+	}
 	switch result {
 	case Unavailable:
 		return say(http.StatusServiceUnavailable, "Not available just now",

@@ -1,4 +1,4 @@
-package main
+package kinds
 
 import (
 	"context"
@@ -14,7 +14,8 @@ import (
 	face "github.com/akprox/akprox/proxy/knock"
 )
 
-type knockSettings struct {
+// KnockSettings is the document's kind knock.
+type KnockSettings struct {
 	Keys          []knockKey          `yaml:"keys" required:"true" filled:"true" doc:"Who may knock, and for how long."`
 	AlwaysAllowed []netip.Prefix      `yaml:"always_allowed_ips" doc:"Addresses that are admitted without a lease."`
 	MaxLeases     int                 `yaml:"max_leases" default:"10000" positive:"true" doc:"How many addresses may hold leases at once; a full table refuses the newcomer."`
@@ -45,7 +46,7 @@ type knockLease struct {
 }
 
 // Check implements config.Checker.
-func (s *knockSettings) Check(report func(key, problem string)) {
+func (s *KnockSettings) Check(report func(key, problem string)) {
 	for i, k := range s.Keys {
 		switch at := fmt.Sprintf("keys[%d].ttl", i); {
 		case k.TTL == 0 && k.MaxTTL == 0:
@@ -81,7 +82,7 @@ type knockWorld struct {
 }
 
 // open makes the door and its HTTP face. secrets are the keys' own, in order.
-func (s *knockSettings) open(name string, secrets []string, w knockWorld) (*knock.Door, *face.Handler, error) {
+func (s *KnockSettings) open(name string, secrets []string, w knockWorld) (*knock.Door, *face.Handler, error) {
 	o := knock.Options{
 		Name: name, AlwaysAllowed: s.AlwaysAllowed, MaxLeases: s.MaxLeases,
 		TrustedProxies: w.trusted, Store: w.store, Now: w.now,
@@ -105,8 +106,8 @@ func (s *knockSettings) open(name string, secrets []string, w knockWorld) (*knoc
 
 // openKnock opens a provider of kind knock: the credential kind, and the
 // handler that package proxy mounts.
-func openKnock(b *builder, name string, settings any) (config.Opened, error) {
-	s := settings.(*knockSettings)
+func openKnock(b *Builder, name string, settings any) (config.Opened, error) {
+	s := settings.(*KnockSettings)
 	secrets := make([]string, len(s.Keys))
 	for i, k := range s.Keys {
 		var err error
@@ -116,12 +117,12 @@ func openKnock(b *builder, name string, settings any) (config.Opened, error) {
 	}
 	// Not secret, but what the door was opened with as well: a reload that
 	// changes it opens the door anew.
-	b.current.secrets = append(b.current.secrets, fmt.Sprint(b.doc.Server.TrustedProxies))
-	door, handler, err := s.open(name, secrets, knockWorld{store: b.store, trusted: b.doc.Server.TrustedProxies, observe: b.knocked})
+	b.current.secrets = append(b.current.secrets, fmt.Sprint(b.Doc.Server.TrustedProxies))
+	door, handler, err := s.open(name, secrets, knockWorld{store: b.Store, trusted: b.Doc.Server.TrustedProxies, observe: b.Knocked})
 	if err != nil {
 		return config.Opened{}, err
 	}
-	b.current.knock = handler
+	b.current.Knock = handler
 	b.follow(door.Follow)
 	return config.Opened{Credential: same(door)}, nil
 }

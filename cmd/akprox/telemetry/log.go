@@ -1,4 +1,4 @@
-package main
+package telemetry
 
 import (
 	"bufio"
@@ -10,11 +10,10 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/akprox/akprox/outpost/config"
-	"github.com/akprox/akprox/proxy"
 )
 
-// flushEvery bounds how long a line waits in memory.
-const flushEvery = 100 * time.Millisecond
+// FlushEvery bounds how long a line waits in memory.
+const FlushEvery = 100 * time.Millisecond
 
 // sink buffers log lines, so that a decision costs no system call. Close
 // writes what is left; a line is lost only when the process is killed.
@@ -39,7 +38,7 @@ func (s *sink) Write(p []byte) (int, error) {
 }
 
 func (s *sink) flushing() {
-	ticker := time.NewTicker(flushEvery)
+	ticker := time.NewTicker(FlushEvery)
 	defer ticker.Stop()
 	for {
 		select {
@@ -64,20 +63,29 @@ func (s *sink) Close() {
 	s.flush()
 }
 
-// newLogger answers a logger that writes to a buffered out; close flushes it.
-func newLogger(out io.Writer) (log *logrus.Logger, closeLog func()) {
+// NewLogger answers a logger that writes to a buffered out; close flushes it.
+func NewLogger(out io.Writer) (log *logrus.Logger, closeLog func()) {
 	s := newSink(out)
 	log = logrus.New()
 	log.SetOutput(s)
-	log.SetFormatter(proxy.Formatter("json"))
+	log.SetFormatter(formatter("json"))
 	log.ExitFunc = os.Exit
 	return log, s.Close
 }
 
-// configureLog makes log what the document says.
-func configureLog(log *logrus.Logger, c config.Log) {
+// Configure makes log what the document says.
+func Configure(log *logrus.Logger, c config.Log) {
 	if level, err := logrus.ParseLevel(c.Level); err == nil {
 		log.SetLevel(level)
 	}
-	log.SetFormatter(proxy.Formatter(c.Format))
+	log.SetFormatter(formatter(c.Format))
+}
+
+// formatter answers the formatter of everything that is logged beside
+// decisions: "text" for people, else JSON.
+func formatter(format string) logrus.Formatter {
+	if format == "text" {
+		return &logrus.TextFormatter{DisableColors: true, FullTimestamp: true}
+	}
+	return &logrus.JSONFormatter{}
 }

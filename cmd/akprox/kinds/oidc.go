@@ -1,4 +1,4 @@
-package main
+package kinds
 
 import (
 	"context"
@@ -20,7 +20,7 @@ type oidcSettings struct {
 	AfterSignOut   string         `yaml:"post_logout_redirect_uri" form:"url" doc:"Where the issuer sends people after signing out; it has to be registered there. Without it the issuer shows its own page."`
 }
 
-func openOIDC(b *builder, name string, settings any) (config.Opened, error) {
+func openOIDC(b *Builder, name string, settings any) (config.Opened, error) {
 	s := settings.(*oidcSettings)
 	secret, err := b.secret(s.ClientSecret)
 	if err != nil {
@@ -28,9 +28,9 @@ func openOIDC(b *builder, name string, settings any) (config.Opened, error) {
 	}
 	p, err := oidc.New(oidc.Options{
 		Name: name, Issuer: s.Issuer, BackchannelURL: s.BackchannelURL, ClientID: s.ClientID, ClientSecret: secret,
-		Scopes: s.Scopes, Claims: oidc.Claims(s.Claims), UserAgent: "akprox/" + version,
-		Observe: func(call string, took time.Duration, err error) { b.observe(name, call, took, err) },
-		Changed: func(err error) { b.changed(name, err) },
+		Scopes: s.Scopes, Claims: oidc.Claims(s.Claims), UserAgent: "akprox/" + b.Version,
+		Observe: func(call string, took time.Duration, err error) { b.Observe(name, call, took, err) },
+		Changed: func(err error) { b.Changed(name, err) },
 	})
 	if err != nil {
 		return config.Opened{}, err

@@ -1,4 +1,4 @@
-package main
+package kinds
 
 import (
 	"github.com/akprox/akprox/outpost/config"
@@ -9,7 +9,7 @@ import (
 // name; what has to run on is given to b.follow.
 type kind struct {
 	settings func() any
-	open     func(b *builder, name string, settings any) (config.Opened, error)
+	open     func(b *Builder, name string, settings any) (config.Opened, error)
 }
 
 // kinds is the whole list. A new kind is one line here and its own folder.
@@ -20,11 +20,12 @@ func kinds() map[string]kind {
 		"apikey":        {func() any { return new(apikeySettings) }, openAPIKey},
 		"jwt":           {func() any { return new(jwtSettings) }, openJWT},
 		"introspection": {func() any { return new(introspectionSettings) }, openIntrospection},
-		"knock":         {func() any { return new(knockSettings) }, openKnock},
+		"knock":         {func() any { return new(KnockSettings) }, openKnock},
 	}
 }
 
-func kindSettings() config.Kinds {
+// Settings answers what reads the settings of each kind.
+func Settings() config.Kinds {
 	settings := config.Kinds{}
 	for name, k := range kinds() {
 		settings[name] = k.settings

@@ -1,4 +1,4 @@
-package main
+package kinds
 
 import (
 	"encoding/json"
@@ -65,7 +65,7 @@ func (s *site) stop() {
 
 func (s *site) start(t *testing.T) {
 	t.Helper()
-	kinds := config.Kinds{"knock": func() any { return new(knockSettings) }}
+	kinds := config.Kinds{"knock": func() any { return new(KnockSettings) }}
 	doc, problems := config.Parse([]byte(s.yaml), "akprox.yaml", kinds, []string{"disk"})
 	if problems != nil {
 		t.Fatal(problems)
@@ -74,7 +74,7 @@ func (s *site) start(t *testing.T) {
 	if s.store, err = disk.Open(s.dir, disk.Options{Now: s.now}); err != nil {
 		t.Fatal(err)
 	}
-	settings := doc.Providers[0].Settings.(*knockSettings)
+	settings := doc.Providers[0].Settings.(*KnockSettings)
 	var handler *face.Handler
 	s.door, handler, err = settings.open("door", []string{siteAdmin, siteUser}, knockWorld{store: s.store, trusted: doc.Server.TrustedProxies, now: s.now})
 	if err != nil {
@@ -465,7 +465,7 @@ func TestAStoreThatIsGoneIsNoLease(t *testing.T) {
 }
 
 func TestTheSettingsOfAKnockProvider(t *testing.T) {
-	kinds := config.Kinds{"knock": func() any { return new(knockSettings) }}
+	kinds := config.Kinds{"knock": func() any { return new(KnockSettings) }}
 	key := "keys: [{name: a, key: {value: k}, ttl: 5}]"
 	for _, row := range []struct{ yaml, want string }{
 		{key, ""},

@@ -1,4 +1,4 @@
-package main
+package kinds
 
 import (
 	"context"
@@ -25,11 +25,11 @@ func (s *passwordSettings) Check(report func(key, problem string)) {
 	}
 }
 
-func openPassword(b *builder, name string, settings any) (config.Opened, error) {
+func openPassword(b *Builder, name string, settings any) (config.Opened, error) {
 	s := settings.(*passwordSettings)
 	users, err := password.New(password.Options{
 		Name: name, Users: s.Users, UsersFile: s.UsersFile, HtpasswdFile: s.HtpasswdFile, Throttle: s.Throttle,
-		Warn: func(err error) { b.changed(name, err) },
+		Warn: func(err error) { b.Changed(name, err) },
 	})
 	if err != nil {
 		return config.Opened{}, err

@@ -1,4 +1,4 @@
-package main
+package kinds
 
 import (
 	"github.com/akprox/akprox/outpost"
@@ -14,7 +14,7 @@ type apikeySettings struct {
 // Check reports what is wrong with the keys.
 func (s *apikeySettings) Check(report func(key, problem string)) { apikey.CheckKeys(s.Keys, report) }
 
-func openAPIKey(_ *builder, name string, settings any) (config.Opened, error) {
+func openAPIKey(_ *Builder, name string, settings any) (config.Opened, error) {
 	keys, err := apikey.New(apikey.Options{Name: name, Keys: settings.(*apikeySettings).Keys})
 	if err != nil {
 		return config.Opened{}, err

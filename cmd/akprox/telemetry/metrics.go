@@ -1,4 +1,6 @@
-package main
+// Package telemetry is what an operator sees of a running outpost beside its
+// decisions: the metrics, and the log's sink.
+package telemetry
 
 import (
 	"context"
@@ -15,10 +17,10 @@ import (
 	"github.com/akprox/akprox/outpost/store"
 )
 
-// metrics are those beside the decisions. Labels are names of the document
+// Metrics are those beside the decisions. Labels are names of the document
 // and words of ours, never what a client sent.
-type metrics struct {
-	registry     *prometheus.Registry
+type Metrics struct {
+	Registry     *prometheus.Registry
 	signIns      *prometheus.CounterVec
 	issuerCalls  *prometheus.HistogramVec
 	issuerErrors *prometheus.CounterVec
@@ -28,7 +30,8 @@ type metrics struct {
 	reloadTime   prometheus.Gauge
 }
 
-func newMetrics() *metrics {
+// New registers the metrics of the program in this version.
+func New(version, commit string) *Metrics {
 	buckets := []float64{.0001, .0005, .001, .005, .01, .05, .1, .5, 1, 2.5, 5, 10}
 	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
@@ -39,8 +42,8 @@ func newMetrics() *metrics {
 	gauge := func(name, help string) prometheus.Gauge {
 		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
 	}
-	m := &metrics{
-		registry:     prometheus.NewRegistry(),
+	m := &Metrics{
+		Registry:     prometheus.NewRegistry(),
 		signIns:      vec("akprox_sign_ins_total", "Sign-ins by application and how they ended.", "application", "result"),
 		issuerCalls:  timed("akprox_issuer_call_duration_seconds", "Calls to issuers.", "provider", "call"),
 		issuerErrors: vec("akprox_issuer_call_errors_total", "Calls to issuers that failed.", "provider", "call"),
@@ -50,20 +53,21 @@ func newMetrics() *metrics {
 		reloadTime:   gauge("akprox_last_reload_success_timestamp_seconds", "When a document was last taken over."),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "akprox_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version, "commit": commit()},
+		Name: "akprox_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version, "commit": commit},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.signIns, m.issuerCalls, m.issuerErrors, m.storeCalls, m.storeErrors, m.reloadOK, m.reloadTime,
+	m.Registry.MustRegister(m.signIns, m.issuerCalls, m.issuerErrors, m.storeCalls, m.storeErrors, m.reloadOK, m.reloadTime,
 		build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
-func (m *metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+// Handler answers /metrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{})
 }
 
-// count adds the gauges of what the store holds, where it can count.
-func (m *metrics) count(st store.Store) {
+// Count adds the gauges of what the store holds, where it can count.
+func (m *Metrics) Count(st store.Store) {
 	counter, ok := st.(store.Counter)
 	if !ok {
 		return
@@ -72,7 +76,7 @@ func (m *metrics) count(st store.Store) {
 		{"akprox_sessions", "Sessions in the store.", session.Prefix},
 		{"akprox_leases", "Leases in the store.", "lease:"},
 	} {
-		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g[0], Help: g[1]}, func() float64 {
+		m.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g[0], Help: g[1]}, func() float64 {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
 			n, err := counter.Count(ctx, g[2])
@@ -84,14 +88,21 @@ func (m *metrics) count(st store.Store) {
 	}
 }
 
-func (m *metrics) issuerCall(provider, call string, took time.Duration, err error) {
+// IssuerCall counts a call to a provider.
+func (m *Metrics) IssuerCall(provider, call string, took time.Duration, err error) {
 	m.issuerCalls.WithLabelValues(provider, call).Observe(took.Seconds())
 	if err != nil {
 		m.issuerErrors.WithLabelValues(provider, call).Inc()
 	}
 }
 
-func (m *metrics) reloaded(ok bool) {
+// SignIn counts a sign-in of an application that ended, or did not end well.
+func (m *Metrics) SignIn(application, result string) {
+	m.signIns.WithLabelValues(application, result).Inc()
+}
+
+// Reloaded notes whether the newest document is served.
+func (m *Metrics) Reloaded(ok bool) {
 	if !ok {
 		m.reloadOK.Set(0)
 		return
@@ -100,10 +111,13 @@ func (m *metrics) reloaded(ok bool) {
 	m.reloadTime.SetToCurrentTime()
 }
 
+// Store answers st with its calls timed.
+func (m *Metrics) Store(st store.Store) store.Store { return measuredStore{st, m} }
+
 // measuredStore times the calls to a store.
 type measuredStore struct {
 	store.Store
-	m *metrics
+	m *Metrics
 }
 
 func (s measuredStore) done(call string, start time.Time, err error) {

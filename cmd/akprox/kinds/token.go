@@ -1,4 +1,4 @@
-package main
+package kinds
 
 import (
 	"context"
@@ -56,12 +56,12 @@ func (*audience) JSONSchema() map[string]any {
 	}}
 }
 
-func openJWT(b *builder, name string, settings any) (config.Opened, error) {
+func openJWT(b *Builder, name string, settings any) (config.Opened, error) {
 	s := settings.(*jwtSettings)
 	j, err := token.NewJWT(token.JWTOptions{
 		Name: name, Issuer: s.Issuer, JWKSURL: s.JWKSURL, Audience: s.Audience.list, AnyAudience: s.Audience.any,
-		Algorithms: s.Algorithms, StrictTyp: s.StrictTyp, Leeway: s.Leeway, Claims: token.Claims(s.Claims), UserAgent: "akprox/" + version,
-		Observe: func(call string, took time.Duration, err error) { b.observe(name, call, took, err) },
+		Algorithms: s.Algorithms, StrictTyp: s.StrictTyp, Leeway: s.Leeway, Claims: token.Claims(s.Claims), UserAgent: "akprox/" + b.Version,
+		Observe: func(call string, took time.Duration, err error) { b.Observe(name, call, took, err) },
 	})
 	if err != nil {
 		return config.Opened{}, err
@@ -84,7 +84,7 @@ type introspectionSettings struct {
 	Claims        claimsSettings `yaml:"claims" doc:"Which member of the answer tells what; ext.email is a path."`
 }
 
-func openIntrospection(b *builder, name string, settings any) (config.Opened, error) {
+func openIntrospection(b *Builder, name string, settings any) (config.Opened, error) {
 	s := settings.(*introspectionSettings)
 	secret, err := b.secret(s.ClientSecret)
 	if err != nil {
@@ -92,9 +92,9 @@ func openIntrospection(b *builder, name string, settings any) (config.Opened, er
 	}
 	i, err := token.NewIntrospection(token.IntrospectionOptions{
 		Name: name, URL: s.URL, ClientID: s.ClientID, ClientSecret: secret, Auth: s.Auth, Cache: s.Cache, NegativeCache: s.NegativeCache,
-		Timeout: s.Timeout, Issuer: s.Issuer, Audience: s.Audience, ClientIDs: s.ClientIDs, Claims: token.Claims(s.Claims), UserAgent: "akprox/" + version,
-		Observe: func(call string, took time.Duration, err error) { b.observe(name, call, took, err) },
-		Loud:    func(msg string) { b.changed(name, errors.New(msg)) },
+		Timeout: s.Timeout, Issuer: s.Issuer, Audience: s.Audience, ClientIDs: s.ClientIDs, Claims: token.Claims(s.Claims), UserAgent: "akprox/" + b.Version,
+		Observe: func(call string, took time.Duration, err error) { b.Observe(name, call, took, err) },
+		Loud:    func(msg string) { b.Changed(name, errors.New(msg)) },
 	})
 	if err != nil {
 		return config.Opened{}, err

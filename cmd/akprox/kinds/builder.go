@@ -1,0 +1,182 @@
+// Package kinds is the list of provider kinds: the settings that a document has
+// for each, and how a provider of that kind is opened. It alone knows them all.
+package kinds
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/akprox/akprox/outpost"
+	"github.com/akprox/akprox/outpost/config"
+	"github.com/akprox/akprox/outpost/session"
+	"github.com/akprox/akprox/outpost/store"
+	"github.com/akprox/akprox/proxy/knock"
+)
+
+// Party is a provider that was opened: what applications need of it, and what
+// it was opened with, so that a reload keeps one whose settings stay.
+type Party struct {
+	Settings any
+	secrets  []string
+	Files    []string // what was read beside the document
+	Opened   config.Opened
+	Knock    *knock.Handler // of a knock provider
+	follow   func(ctx context.Context)
+	stop     context.CancelFunc
+}
+
+// Builder opens the providers of one document. Without sessions the document
+// is only looked at.
+type Builder struct {
+	Doc      *config.Document
+	Version  string // told to issuers and applications
+	Sessions *session.Sessions
+	Store    store.Store
+	Knocked  func(knock.Event)
+	Observe  func(provider, call string, took time.Duration, err error) // a call to a provider
+	Changed  func(provider string, err error)                           // how a provider is
+	Parties  map[string]*Party
+	Problems config.Problems
+
+	current *Party // the one being opened
+}
+
+// New makes a Builder that only looks at doc: without Sessions and Store no
+// provider can be served.
+func New(doc *config.Document, version string) *Builder {
+	return &Builder{
+		Doc: doc, Version: version, Parties: map[string]*Party{},
+		Observe: func(string, string, time.Duration, error) {},
+		Changed: func(string, error) {},
+	}
+}
+
+// Applications opens the providers and compiles the applications; where old
+// has a provider with the same settings, that one goes on. limiter may be nil.
+func (b *Builder) Applications(old map[string]*Party, limiter func(int, time.Duration) outpost.Limiter) (*outpost.Applications, error) {
+	opened := b.Open(old)
+	b.KnockHandler()
+	if err := b.Problems.Err(); err != nil {
+		return nil, err
+	}
+	apps, problems := config.Compile(b.Doc, config.Making{Providers: opened, Version: b.Version, Limiter: limiter})
+	return apps, problems.Err()
+}
+
+// Open opens every provider of the document; where old has one with the same
+// settings, that one goes on.
+func (b *Builder) Open(old map[string]*Party) map[string]config.Opened {
+	opened := map[string]config.Opened{}
+	for i, p := range b.Doc.Providers {
+		b.current = &Party{Settings: p.Settings}
+		var err error
+		if b.current.Opened, err = kinds()[p.Kind].open(b, p.Name, p.Settings); err != nil {
+			b.Problems = append(b.Problems, b.Doc.Problem(fmt.Sprintf("providers[%d]", i), err.Error()))
+			continue
+		}
+		if o := old[p.Name]; o != nil && slices.Equal(o.secrets, b.current.secrets) && reflect.DeepEqual(o.Settings, p.Settings) {
+			b.current = o
+		}
+		b.Parties[p.Name] = b.current
+		opened[p.Name] = b.current.Opened
+	}
+	return opened
+}
+
+// KnockHandler answers the HTTP face of the knock provider, if there is one;
+// there is one /knock, so a second is a problem.
+func (b *Builder) KnockHandler() *knock.Handler {
+	var found *knock.Handler
+	for i, p := range b.Doc.Providers {
+		switch h := b.Parties[p.Name]; {
+		case h == nil || h.Knock == nil:
+		case found != nil:
+			b.Problems = append(b.Problems, b.Doc.Problem(fmt.Sprintf("providers[%d].kind", i), "is a second knock; there is one /knock, so write all keys under one"))
+		default:
+			found = h.Knock
+		}
+	}
+	return found
+}
+
+// secret reads a secret of the provider being opened; one that the document
+// does not have is "".
+func (b *Builder) secret(s config.Secret) (string, error) {
+	if s == (config.Secret{}) {
+		return "", nil
+	}
+	if s.File != "" {
+		b.current.Files = append(b.current.Files, s.File)
+	}
+	value, err := s.Read()
+	b.current.secrets = append(b.current.secrets, string(value))
+	return string(value), err
+}
+
+// follow is what the provider being opened does beside requests, once the
+// document is served.
+func (b *Builder) follow(f func(ctx context.Context)) { b.current.follow = f }
+
+// sessionOf is how a kind that people sign in by is asked: through the
+// session that its sign-in made. current, when given, answers the person of a
+// session as the provider knows them now, nil when it does not any more.
+func (b *Builder) sessionOf(provider string, current func(*outpost.Identity) *outpost.Identity) func(*outpost.Application) outpost.Credential {
+	return func(app *outpost.Application) outpost.Credential {
+		if b.Sessions == nil {
+			return nobody{}
+		}
+		c := b.Sessions.Credential(provider, app.Cookie, app.Session)
+		if current == nil {
+			return c
+		}
+		return upToDate{c, current}
+	}
+}
+
+// nobody stands for a session where a document is only looked at.
+type nobody struct{}
+
+// Identify implements outpost.Credential.
+func (nobody) Identify(context.Context, *outpost.Request) (*outpost.Identity, error) {
+	return nil, outpost.ErrNoCredential
+}
+
+// upToDate looks a session's person up at the provider: somebody who was
+// removed, or has another password, has no session any more.
+type upToDate struct {
+	outpost.Credential
+	current func(*outpost.Identity) *outpost.Identity
+}
+
+// Identify implements outpost.Credential.
+func (c upToDate) Identify(ctx context.Context, r *outpost.Request) (*outpost.Identity, error) {
+	id, err := c.Credential.Identify(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if id = c.current(id); id == nil {
+		return nil, outpost.ErrNoCredential
+	}
+	return id, nil
+}
+
+// Commit starts what was opened anew and stops what old has and the document
+// has not any more.
+func (b *Builder) Commit(ctx context.Context, old map[string]*Party) {
+	for name, p := range old {
+		if b.Parties[name] != p && p.stop != nil {
+			p.stop()
+		}
+	}
+	for _, p := range b.Parties {
+		if p.follow == nil || p.stop != nil {
+			continue
+		}
+		own, stop := context.WithCancel(ctx)
+		p.stop = stop
+		go p.follow(own)
+	}
+}
