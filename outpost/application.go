@@ -25,13 +25,14 @@ type Application struct {
 	Session     Lifetimes   // of its sessions
 	Own         OwnPaths    // our own endpoints, which need no identity
 	Domain      string      // cookie domain when it guards every host under it, else ""
-	PassToken   bool        // the client\'s Authorization reaches the application
+	Consumed    []string    // request headers whose credentials are for us: the application does not see them
 }
 
 // Named is a credential kind under its provider's name.
 type Named struct {
 	Provider string
 	Scheme   string // of the Authorization header that it reads: Bearer, Basic or ""
+	Header   string // another header that it reads, or ""
 	Credential
 }
 

@@ -76,6 +76,10 @@ func (a *Application) Decide(ctx context.Context, r *Request) Decision {
 	if demand.nobody() {
 		return Decision{Reason: ReasonNobody, Rule: demand.last()}
 	}
+	if a.full(r, demand) {
+		// Whoever has used up what an address may do does not make others work.
+		ctx = Local(ctx)
+	}
 	id, err := a.identify(ctx, r, demand)
 	count, d := a.count(ctx, r, demand, id)
 	if d.Outcome == Forbidden {
@@ -131,13 +135,30 @@ func (a *Application) gate(ctx context.Context, r *Request) Decision {
 	return Decision{Outcome: Unauthorized, Reason: ReasonGate, Challenge: a.challenge(r, false)}
 }
 
+// full reports whether the client's address may ask nothing more while nobody
+// is known there.
+func (a *Application) full(r *Request, demand Demand) bool {
+	if a.Limit == nil && !demand.limited() {
+		return false
+	}
+	who := a.address(r)
+	return a.Limit != nil && a.Limit.Full(who) || slices.ContainsFunc(demand.rules, func(rule *Rule) bool {
+		return rule.Limit != nil && rule.Limit.Full(rule.Name+":"+who)
+	})
+}
+
+// address is the key under which requests of nobody are counted.
+func (a *Application) address(r *Request) string {
+	return a.Name + ":address:" + limit.AddressKey(r.Client)
+}
+
 // count counts the request of an identity, or of an address while nobody is
 // known. A Decision other than the zero one ends it.
 func (a *Application) count(ctx context.Context, r *Request, demand Demand, id *Identity) (nearest limit.Limit, d Decision) {
 	if a.Limit == nil && !demand.limited() {
 		return nearest, d
 	}
-	who := a.Name + ":address:" + limit.AddressKey(r.Client)
+	who := a.address(r)
 	if id != nil && id.Subject != "" { // a lease is an identity of nobody
 		who = a.Name + ":identity:" + id.Provider + ":" + id.Subject
 	}
@@ -228,7 +249,7 @@ func (a *Application) refuse(r *Request, d Demand, err error) Decision {
 	case errors.As(err, &throttled):
 		return Decision{Outcome: RateLimited, Reason: ReasonThrottled, Retry: throttled.Throttled(), Err: err}
 	case errors.Is(err, ErrUnavailable):
-		return Decision{Outcome: Unavailable, Reason: ReasonUnavailable, Retry: retryUnavailable, Err: err}
+		return Decision{Outcome: Unavailable, Reason: ReasonUnavailable, Retry: retry(err), Err: err}
 	case !errors.Is(err, ErrNoCredential), errors.Is(err, ErrUnclaimed):
 		return Decision{Outcome: Unauthorized, Reason: ReasonBadCredential, Challenge: a.challenge(r, true), Err: err}
 	case a.SignIn == nil || !d.accepts(a.SignIn.Provider):
@@ -238,6 +259,15 @@ func (a *Application) refuse(r *Request, d Demand, err error) Decision {
 		return Decision{Outcome: Unavailable, Reason: ReasonIssuer, Retry: retryUnavailable, Err: err}
 	}
 	return Decision{Outcome: SignIn, Reason: ReasonNoSession, Location: a.startURL(r), Challenge: a.challenge(r, false)}
+}
+
+// retry answers when to ask again: when the cause said, else soon.
+func retry(err error) time.Duration {
+	var said Retrying
+	if errors.As(err, &said) && said.RetryAfter() > 0 {
+		return said.RetryAfter()
+	}
+	return retryUnavailable
 }
 
 // challenge answers WWW-Authenticate (RFC 6750 3): an error only when a

@@ -89,6 +89,8 @@ func TestAMissingScopeIsNamed(t *testing.T) {
 // failing is a limiter that cannot be asked.
 type failing struct{}
 
+func (failing) Full(string) bool { return false }
+
 func (failing) Take(context.Context, string) (limit.Limit, error) {
 	return limit.Limit{}, ErrUnavailable
 }
@@ -139,6 +141,43 @@ func TestRateLimits(t *testing.T) {
 	want(ask(alice, "", "/"), Allow)
 	a.Limit = failing{}
 	want(ask(bob, "", "/"), Unavailable)
+}
+
+// asking is a kind that has to ask somebody else.
+type asking struct{ asked int }
+
+func (a *asking) Identify(ctx context.Context, _ *Request) (*Identity, error) {
+	if IsLocal(ctx) {
+		return nil, ErrUnclaimed
+	}
+	a.asked++
+	return nil, errors.New("bad token")
+}
+
+func TestAnAddressThatHasUsedUpItsLimitMakesNobodyWork(t *testing.T) {
+	kind := &asking{}
+	a := &Application{
+		Name: "api", Rules: NewRules(nil), Headers: mustHeaders(t, ""), Limit: limit.New(3, time.Minute, nil),
+		Credentials: []Named{{Provider: "opaque", Scheme: "Bearer", Credential: kind}},
+	}
+	r := request(t, "GET", "/")
+	r.Client = netip.MustParseAddr("198.51.100.7")
+	for i := range 50 {
+		want := Unauthorized
+		if i >= 3 {
+			want = RateLimited
+		}
+		if d := a.Decide(t.Context(), r); d.Outcome != want {
+			t.Fatalf("request %d: %v", i, d.Outcome)
+		}
+	}
+	if kind.asked != 3 {
+		t.Errorf("asked %d times", kind.asked)
+	}
+	r.Client = netip.MustParseAddr("198.51.100.8")
+	if d := a.Decide(t.Context(), r); d.Outcome != Unauthorized || kind.asked != 4 {
+		t.Errorf("another address: %v, asked %d times", d.Outcome, kind.asked)
+	}
 }
 
 func TestRateLimitsAreOfTheirApplication(t *testing.T) {

@@ -82,8 +82,28 @@ type Throttled interface {
 	Throttled() time.Duration
 }
 
+// local marks a context in which no outside party may be asked.
+type local struct{}
+
+// Local answers a context in which a credential kind answers from what it has:
+// an identity that it would have to ask somebody else about is ErrUnclaimed.
+func Local(ctx context.Context) context.Context { return context.WithValue(ctx, local{}, true) }
+
+// IsLocal reports whether ctx is one of Local.
+func IsLocal(ctx context.Context) bool { return ctx.Value(local{}) != nil }
+
+// Retrying is an error wrapping ErrUnavailable whose cause said when to ask
+// again.
+type Retrying interface {
+	error
+	// RetryAfter answers how long to wait; 0 when nobody said.
+	RetryAfter() time.Duration
+}
+
 // Limiter counts requests against a limit.
 type Limiter interface {
+	// Full reports whether Take would refuse key now. It counts nothing.
+	Full(key string) bool
 	// Take counts one request of key, unless the limit is reached. An error
 	// wraps ErrUnavailable.
 	Take(ctx context.Context, key string) (limit.Limit, error)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -188,7 +189,7 @@ func (h *Handler) direct(w http.ResponseWriter, r *http.Request) {
 	app, decision := h.decideDirect(r, req, err, outpost.WaysUnder(prefix))
 	id := h.Recorder.decision(d.Name(), app, req, &decision, time.Since(start))
 	if decision.Outcome == outpost.Allow && app != nil && app.Upstream != nil {
-		h.Forwarder.Forward(w, r, app, req, decision.Headers)
+		h.Forwarder.Forward(w, r.WithContext(context.WithValue(r.Context(), requestID{}, id)), app, req, decision.Headers)
 		return
 	}
 	d.Write(w, r, dialect.Answer{Decision: decision, Request: req, Prefix: prefix, RequestID: id})
@@ -202,6 +203,16 @@ func (h *Handler) decideDirect(r *http.Request, req *outpost.Request, err error,
 		return nil, outpost.Refuse(outpost.ErrUnknownHost)
 	}
 	return app, decision
+}
+
+// requestID marks the id in the context of a request that is forwarded.
+type requestID struct{}
+
+// RequestID answers the id under which the decision about a forwarded request
+// was logged; "" when it was not.
+func RequestID(r *http.Request) string {
+	id, _ := r.Context().Value(requestID{}).(string)
+	return id
 }
 
 func (h *Handler) underPrefix(path string) bool {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -151,8 +152,7 @@ func (rt *running) handler(doc *config.Document, apps *outpost.Applications, doo
 			Observe:      rt.metrics.SignIn,
 		}),
 		Forwarder: reverse.New(reverse.Options{
-			FailPage:          rt.failPage(prefixes[0]),
-			KeepAuthorization: func(app *outpost.Application) bool { return app.PassToken },
+			FailPage: rt.failPage(prefixes[0]),
 		}),
 		Recorder: rt.recorder.As(doc.Log.Format, doc.Log.Decisions == "refused"),
 	})
@@ -184,13 +184,18 @@ func (rt *running) knocked(e knock.Event) {
 // failPage tells a person that the program behind does not answer.
 func (rt *running) failPage(prefix string) func(http.ResponseWriter, *http.Request, *outpost.Application, error) {
 	return func(w http.ResponseWriter, r *http.Request, app *outpost.Application, err error) {
-		id := rt.recorder.NextID()
-		rt.log.WithFields(logrus.Fields{"application": app.Name, "request": id, "cause": reverse.Cause(err)}).Error("upstream: " + err.Error())
+		id, cause := cmp.Or(proxy.RequestID(r), rt.recorder.NextID()), reverse.Cause(err)
+		log := rt.log.WithFields(logrus.Fields{"application": app.Name, "request": id, "cause": cause})
+		if cause == "client_gone" {
+			log.Debug("upstream: " + err.Error()) // nobody's fault, and nobody reads the page
+			return
+		}
+		log.Error("upstream: " + err.Error())
 		page.Write(w, r, prefix, page.Page{
 			Status: http.StatusBadGateway, Title: "The program does not answer",
-			Lead:      "You may use " + app.Name + ", but the program behind it does not answer (" + reverse.Cause(err) + ").",
+			Lead:      "You may use " + app.Name + ", but the program behind it does not answer (" + cause + ").",
 			Next:      "Try again in a moment. If it stays like this, tell the person who runs it, and mention the request below.",
-			Reason:    "upstream_" + reverse.Cause(err),
+			Reason:    "upstream_" + cause,
 			RequestID: id,
 		})
 	}

@@ -21,6 +21,7 @@ type Opened struct {
 	// Credential answers the kind that app asks for identities.
 	Credential func(app *outpost.Application) outpost.Credential
 	Scheme     string            // of the Authorization header that it reads, if any
+	Header     string            // another header that it reads, if any
 	Last       bool              // asked after the other kinds that read Bearer: it asks somebody else
 	SignsIn    bool              // people can sign in by it
 	Issuer     outpost.Issuer    // where they are sent to; nil for a page of ours
@@ -68,11 +69,10 @@ func (c *compiler) report(path, format string, args ...any) {
 
 func (c *compiler) application(path string, a *Application) *outpost.Application {
 	app := &outpost.Application{
-		Name:      a.Name,
-		External:  external(a.ExternalURL),
-		Session:   outpost.Lifetimes{Idle: a.Session.Idle, Absolute: a.Session.Absolute},
-		Own:       c.own,
-		PassToken: a.Headers.PassToken,
+		Name:     a.Name,
+		External: external(a.ExternalURL),
+		Session:  outpost.Lifetimes{Idle: a.Session.Idle, Absolute: a.Session.Absolute},
+		Own:      c.own,
 	}
 	// The mode is read here and nowhere else: from now on it is data.
 	cookieOf := a.Name
@@ -84,6 +84,7 @@ func (c *compiler) application(path string, a *Application) *outpost.Application
 	}
 	app.Cookie = outpost.CookieReach{Name: cookieName(cookieOf), Domain: app.Domain, Secure: app.External.Scheme == "https"}
 	c.credentials(path, a, app)
+	app.Consumed = consumed(a, app)
 	c.headers(path, a, app)
 	app.Limit = c.limiter(a.RateLimit)
 	app.Rules = outpost.NewRules(c.rules(path, a.Rules))
@@ -96,7 +97,7 @@ func (c *compiler) credentials(path string, a *Application, app *outpost.Applica
 		if p.Credential == nil {
 			continue
 		}
-		app.Credentials = append(app.Credentials, outpost.Named{Provider: name, Scheme: p.Scheme, Credential: p.Credential(app)})
+		app.Credentials = append(app.Credentials, outpost.Named{Provider: name, Scheme: p.Scheme, Header: p.Header, Credential: p.Credential(app)})
 		if p.SignsIn && app.SignIn == nil {
 			app.SignIn = &outpost.SignInWay{Provider: name, Issuer: p.Issuer, Passwords: p.Passwords, AfterSignOut: p.AfterSignOut}
 		}
@@ -112,6 +113,20 @@ func (c *compiler) credentials(path string, a *Application, app *outpost.Applica
 	if len(app.Credentials) == 0 && !c.open(a) {
 		c.report(path, "has no credentials, so nobody could ever pass; name a provider under credentials")
 	}
+}
+
+// consumed answers the request headers that the application does not see.
+func consumed(a *Application, app *outpost.Application) []string {
+	if a.Headers.PassToken || len(app.Credentials) == 0 {
+		return nil
+	}
+	names := []string{"Authorization"}
+	for _, c := range app.Credentials {
+		if c.Header != "" && !slices.Contains(names, c.Header) {
+			names = append(names, c.Header)
+		}
+	}
+	return names
 }
 
 // order puts the kinds that send a token to somebody else behind the others

@@ -96,7 +96,7 @@ type Headers struct {
 	Preset          string       `yaml:"preset" default:"akprox" enum:"akprox,authentik,remote,gateway,user-json" doc:"The set of header names."`
 	Set             strict.Pairs `yaml:"set" doc:"More headers, from a claim (claims.department) or a text (text:prod)."`
 	GroupsSeparator string       `yaml:"groups_separator" form:"text" doc:"What stands between two groups; without it the preset's own."`
-	PassToken       bool         `yaml:"pass_token" doc:"Whether the client's Authorization reaches the application."`
+	PassToken       bool         `yaml:"pass_token" doc:"Whether the credentials that the client sends for akprox, Authorization and X-Api-Key, reach the application too."`
 }
 
 // Session says how long a sign-in lasts.

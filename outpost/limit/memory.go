@@ -60,6 +60,20 @@ func (m *Memory) Take(_ context.Context, key string) (Limit, error) {
 	return s.use(key, now).take(m, now), nil
 }
 
+// Full reports whether Take would refuse key now. It counts nothing.
+func (m *Memory) Full(key string) bool {
+	now := int64(m.now().Sub(m.began))
+	s := m.windows.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.find(key)
+	if w == nil {
+		return m.requests == 0
+	}
+	w.forget(now - m.per)
+	return w.sum >= m.requests
+}
+
 // window is what one key was admitted for, oldest first.
 type window struct {
 	marks []mark

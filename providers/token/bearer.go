@@ -41,6 +41,9 @@ type Unavailable struct {
 // Error answers the cause.
 func (u *Unavailable) Error() string { return outpost.ErrUnavailable.Error() + ": " + u.Cause }
 
+// RetryAfter implements outpost.Retrying.
+func (u *Unavailable) RetryAfter() time.Duration { return u.Retry }
+
 // Unwrap answers outpost.ErrUnavailable.
 func (u *Unavailable) Unwrap() error { return outpost.ErrUnavailable }
 

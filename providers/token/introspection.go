@@ -150,6 +150,9 @@ func (i *Introspection) Identify(ctx context.Context, r *outpost.Request) (*outp
 		i.counts.refusals.Add(1)
 		return nil, refused
 	}
+	if outpost.IsLocal(ctx) {
+		return nil, outpost.ErrUnclaimed
+	}
 	i.counts.misses.Add(1)
 	return i.wait(ctx, key, token)
 }

@@ -68,7 +68,7 @@ type snippetView struct {
 	HostPattern  string // a regular expression for Domain
 	Prefix       string
 	Headers      []string // the mapped ones
-	DropToken    bool     // the client's Authorization does not reach the program
+	Consumed     []string // what the client sends for us alone: the program does not see it
 	Address      string   // host:port of the outpost
 	Unix         string   // its socket's path instead
 	ListenPort   string
@@ -83,7 +83,11 @@ func newSnippetView(s Site) (*snippetView, error) {
 		Host: canon.HostName(app.External.Host), Domain: app.Domain, Prefix: s.Prefix, Headers: app.Headers.Names(),
 		YourProgram: YourProgram, ResponseSize: 1 << 20,
 	}
-	v.DropToken = !app.PassToken && !slices.Contains(v.Headers, "Authorization")
+	for _, name := range app.Consumed {
+		if !slices.Contains(v.Headers, name) {
+			v.Consumed = append(v.Consumed, name)
+		}
+	}
 	v.Port = strings.TrimPrefix(strings.TrimPrefix(app.External.Host, v.Host), ":")
 	if v.Port == "" {
 		v.Port = map[string]string{"http": "80", "https": "443"}[app.External.Scheme]
@@ -131,10 +135,7 @@ func (v *snippetView) NginxHost() string {
 // Returned answers the headers that the proxy takes from our answers; one that
 // is listed and never answered is thereby taken away.
 func (v *snippetView) Returned() []string {
-	if v.DropToken {
-		return append(slices.Clone(v.Headers), "Authorization")
-	}
-	return v.Headers
+	return append(slices.Clone(v.Headers), v.Consumed...)
 }
 
 // List joins names with commas.

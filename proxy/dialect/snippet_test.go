@@ -27,12 +27,14 @@ func site(t *testing.T, preset string, app outpost.Application) Site {
 func single(t *testing.T) Site {
 	return site(t, "akprox", outpost.Application{
 		Name: "wiki", External: outpost.External{Scheme: "https", Host: "wiki.example.com", Path: "/"},
+		Consumed: []string{"Authorization"},
 	})
 }
 
 func domain(t *testing.T) Site {
 	return site(t, "akprox", outpost.Application{
 		Name: "everything", External: outpost.External{Scheme: "https", Host: "auth.example.com", Path: "/"}, Domain: "example.com",
+		Consumed: []string{"Authorization"},
 	})
 }
 
@@ -70,7 +72,8 @@ func TestSnippet(t *testing.T) {
 		s.App.External.Scheme, s.App.External.Host = "http", s.App.External.Host+":8000"
 		return s
 	}
-	passing := func(s Site) Site { s.App.PassToken = true; return s }
+	passing := func(s Site) Site { s.App.Consumed = nil; return s }
+	keyed := func(s Site) Site { s.App.Consumed = []string{"Authorization", "X-Api-Key"}; return s }
 	listening := func(s Site, at string) Site { s.Listen = at; return s }
 	for name, c := range map[string]struct {
 		snippet string
@@ -83,6 +86,9 @@ func TestSnippet(t *testing.T) {
 		"nginx socket":      {"nginx", listening(single(t), "unix:/run/akprox.sock"), []string{"server unix:/run/akprox.sock;"}, nil},
 		"nginx address":     {"nginx", listening(single(t), "10.0.0.1:9001"), []string{"server 10.0.0.1:9001;"}, nil},
 		"nginx any address": {"nginx", listening(single(t), "[::]:9001"), []string{"server 127.0.0.1:9001;"}, nil},
+		"nginx key":         {"nginx", keyed(single(t)), []string{`proxy_set_header X-Api-Key "";`}, nil},
+		"caddy key":         {"caddy", keyed(single(t)), []string{"request_header -X-Api-Key"}, nil},
+		"traefik key":       {"traefik", keyed(single(t)), []string{"- X-Api-Key"}, nil},
 		"nginx token":       {"nginx", passing(single(t)), nil, []string{"Authorization"}},
 		"nginx authentik": {
 			"nginx", site(t, "authentik", *single(t).App),

@@ -94,21 +94,23 @@ func Test_no_spelling_of_an_identity_header_survives(t *testing.T) {
 
 func Test_our_cookies_and_authorization_stay_with_us(t *testing.T) {
 	var got seen
-	keep := false
-	s := through(t, reverse.Options{KeepAuthorization: func(*outpost.Application) bool { return keep }}, recorder(&got))
+	upstream := serve(t, recorder(&got))
+	app := application(t, upstream.URL)
+	app.Consumed = []string{"Authorization", "X-Api-Key"}
+	s := serve(t, front(reverse.New(reverse.Options{}), app, everybodyIsJohn))
 	for sent, want := range map[string]string{
 		"a=1": "a=1", "a=1;  b=\"x y\" ;c": "a=1;  b=\"x y\" ;c", session + "=s": "", session + "=s; a=1": "a=1", "a=1; " + session + "=s": "a=1",
 		"a=1; akprox_flow=f; b=2; akprox_zz": "a=1; b=2", "xakprox_a=1": "xakprox_a=1", " akprox_a = 1;b": "b",
 	} {
-		raw(t, s, "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer t\r\nCookie: "+sent+"\r\n\r\n")
+		raw(t, s, "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer t\r\nX-Api-Key: k\r\nCookie: "+sent+"\r\n\r\n")
 		if got.Header.Get("Cookie") != want {
 			t.Errorf("Cookie: %s arrived as %q, want %q", sent, got.Header["Cookie"], want)
 		}
-		if got.Header["Authorization"] != nil {
-			t.Error("Authorization arrived")
+		if got.Header["Authorization"] != nil || got.Header["X-Api-Key"] != nil {
+			t.Error("a credential of ours arrived")
 		}
 	}
-	keep = true
+	s = serve(t, front(reverse.New(reverse.Options{}), application(t, upstream.URL), everybodyIsJohn))
 	if raw(t, s, "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer t\r\n\r\n"); got.Header.Get("Authorization") != "Bearer t" {
 		t.Error("Authorization did not arrive where the application asks for it")
 	}

@@ -24,10 +24,6 @@ type Options struct {
 	// called before anything was written. Nil writes one plain line.
 	FailPage func(w http.ResponseWriter, r *http.Request, app *outpost.Application, err error)
 
-	// KeepAuthorization tells whether an application gets to see the client's
-	// Authorization header. Nil, or false, removes it: it was meant for us.
-	KeepAuthorization func(app *outpost.Application) bool
-
 	// ErrorLog takes what goes wrong once an answer has begun (an upstream
 	// that vanishes in the middle of a body). Nil drops it.
 	ErrorLog *log.Logger
@@ -157,8 +153,8 @@ func (f *Forwarder) rewrite(p *httputil.ProxyRequest) {
 	f.stripHeaders(out.Header, x.app)
 	stripUpgrade(out.Header)
 	stripCookies(out.Header, x.app.Cookie.Name)
-	if f.opts.KeepAuthorization == nil || !f.opts.KeepAuthorization(x.app) {
-		delete(out.Header, "Authorization")
+	for _, name := range x.app.Consumed {
+		delete(out.Header, name)
 	}
 	setForwarded(out.Header, x)
 	for _, h := range x.headers {

@@ -19,7 +19,7 @@ func openAPIKey(_ *Builder, name string, settings any) (config.Opened, error) {
 	if err != nil {
 		return config.Opened{}, err
 	}
-	return config.Opened{Scheme: "Bearer", Credential: same(keys)}, nil
+	return config.Opened{Scheme: "Bearer", Header: "X-Api-Key", Credential: same(keys)}, nil
 }
 
 // same answers one credential kind for every application.
