@@ -272,7 +272,7 @@ func webSocket(t *testing.T, s *stage) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	stranger := s.person(t)
-	conn, resp, err := websocket.Dial(ctx, s.app+"/ws", &websocket.DialOptions{HTTPClient: stranger.Client}) //nolint:bodyclose // Dial has
+	conn, resp, err := websocket.Dial(ctx, s.app+"/ws", &websocket.DialOptions{HTTPClient: stranger.Client})
 	if err == nil {
 		_ = conn.CloseNow()
 		t.Fatal("a stranger has got a WebSocket")
@@ -282,7 +282,7 @@ func webSocket(t *testing.T, s *stage) {
 	}
 	p := s.person(t)
 	p.arrive(s.app+"/", "alice")
-	conn, _, err = websocket.Dial(ctx, s.app+"/ws", &websocket.DialOptions{HTTPClient: p.Client}) //nolint:bodyclose // Dial has
+	conn, _, err = websocket.Dial(ctx, s.app+"/ws", &websocket.DialOptions{HTTPClient: p.Client})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package outpost
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/akprox/akprox/outpost/canon"
 )
@@ -14,7 +13,15 @@ var ErrNoCredential = errors.New("no credential")
 // ErrUnclaimed is an ErrNoCredential too: something was presented that this
 // kind does not know, but another one may. When none of them does, it is a bad
 // credential, and nobody is sent to sign in.
-var ErrUnclaimed = fmt.Errorf("presented, and not known here: %w", ErrNoCredential)
+var ErrUnclaimed error = unclaimed{}
+
+type unclaimed struct{}
+
+// Error implements error.
+func (unclaimed) Error() string { return "nobody here knows it" }
+
+// Unwrap answers ErrNoCredential.
+func (unclaimed) Unwrap() error { return ErrNoCredential }
 
 // ErrUnavailable is wrapped by an error that means "nobody could be asked"
 // (issuer, store or users file out of reach). It is never a refusal of a

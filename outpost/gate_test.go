@@ -53,8 +53,8 @@ func TestOurOwnPathsAreBeforeTheGate(t *testing.T) {
 	}
 }
 
-// unclaimed answers as a kind that saw a token and does not know it.
-var unclaimed = vouch{err: fmt.Errorf("no such key: %w", ErrUnclaimed)}
+// unclaimedKind answers as a kind that saw a token and does not know it.
+var unclaimedKind = vouch{err: fmt.Errorf("no such key: %w", ErrUnclaimed)}
 
 func TestWhatNobodyClaimsIsABadCredential(t *testing.T) {
 	for _, row := range []struct {
@@ -63,8 +63,8 @@ func TestWhatNobodyClaimsIsABadCredential(t *testing.T) {
 		want      Outcome
 		challenge string
 	}{
-		{"E14: nobody knows it", []Named{{Provider: "services", Scheme: "Bearer", Credential: unclaimed}}, Unauthorized, `Bearer realm="wiki", error="invalid_token"`},
-		{"another kind knows it", []Named{{Provider: "services", Credential: unclaimed}, {Provider: "tokens", Credential: vouch{id: machine}}}, Allow, ""},
+		{"E14: nobody knows it", []Named{{Provider: "services", Scheme: "Bearer", Credential: unclaimedKind}}, Unauthorized, `Bearer realm="wiki", error="invalid_token"`},
+		{"another kind knows it", []Named{{Provider: "services", Credential: unclaimedKind}, {Provider: "tokens", Credential: vouch{id: machine}}}, Allow, ""},
 		{"nothing was presented: no error", []Named{{Provider: "services", Scheme: "Bearer", Credential: vouch{err: ErrNoCredential}}}, SignIn, `Bearer realm="wiki"`},
 		{"a program is offered Basic", []Named{{Provider: "people", Scheme: "Basic", Credential: vouch{err: errors.New("bad")}}}, Unauthorized, `Basic realm="wiki", charset="UTF-8"`},
 	} {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"reflect"
 	"slices"
@@ -45,6 +46,7 @@ type running struct {
 	secret     []byte
 	secretFile string // "" when the secret is not in a file
 	parties    map[string]*kinds.Party
+	limits     map[string]*limit.Memory
 	failed     error // why the newest document is not served
 }
 
@@ -54,7 +56,7 @@ func newRunning(ctx context.Context, log *logrus.Logger, doc *config.Document, s
 	m := telemetry.New(version, commit())
 	rt := &running{
 		log: log, metrics: m, recorder: proxy.NewRecorder(log, m.Registry),
-		store: m.Store(st), live: &proxy.Live{}, first: doc,
+		store: m.Store(st), live: &proxy.Live{}, first: doc, limits: map[string]*limit.Memory{},
 	}
 	m.Count(st)
 	return rt, rt.apply(ctx, doc)
@@ -91,7 +93,7 @@ func (rt *running) apply(ctx context.Context, doc *config.Document) error {
 	}
 	b := kinds.New(doc, version)
 	b.Sessions, b.Store, b.Observe, b.Changed, b.Knocked = rt.sessions, rt.store, rt.metrics.IssuerCall, rt.issuerChanged, rt.knocked
-	apps, err := b.Applications(rt.parties, newLimiter)
+	apps, err := b.Applications(rt.parties, rt.limiter)
 	if err != nil {
 		return err
 	}
@@ -261,7 +263,12 @@ func (rt *running) secretFiles() []string {
 	return files
 }
 
-// newLimiter makes what counts a rate limit of the document.
-func newLimiter(requests int, per time.Duration) outpost.Limiter {
-	return limit.New(requests, per, nil)
+// limiter answers what counts the limit of that name: the one that counted it
+// before, while its numbers stay.
+func (rt *running) limiter(name string, requests int, per time.Duration) outpost.Limiter {
+	key := fmt.Sprint(name, " ", requests, " ", per)
+	if rt.limits[key] == nil {
+		rt.limits[key] = limit.New(requests, per, nil)
+	}
+	return rt.limits[key]
 }

@@ -36,9 +36,10 @@ type Opened struct {
 type Making struct {
 	Providers map[string]Opened // by name
 	Version   string            // told to applications by the authentik preset
-	// Limiter makes what counts a rate limit; nil leaves the limits out, where
-	// a document is only looked at.
-	Limiter func(requests int, per time.Duration) outpost.Limiter
+	// Limiter answers what counts a rate limit, which is named so that a reload
+	// goes on counting; nil leaves the limits out, where a document is only
+	// looked at.
+	Limiter func(name string, requests int, per time.Duration) outpost.Limiter
 }
 
 // Compile makes the applications of a document that Parse found nothing wrong
@@ -86,8 +87,8 @@ func (c *compiler) application(path string, a *Application) *outpost.Application
 	c.credentials(path, a, app)
 	app.Consumed = consumed(a, app)
 	c.headers(path, a, app)
-	app.Limit = c.limiter(a.RateLimit)
-	app.Rules = outpost.NewRules(c.rules(path, a.Rules))
+	app.Limit = c.limiter(a.Name, a.RateLimit)
+	app.Rules = outpost.NewRules(c.rules(a.Name, a.Rules))
 	return app
 }
 
@@ -140,11 +141,11 @@ func (c *compiler) order(provider string) int {
 }
 
 // limiter makes the limit l, if there is one.
-func (c *compiler) limiter(l *RateLimit) outpost.Limiter {
+func (c *compiler) limiter(name string, l *RateLimit) outpost.Limiter {
 	if l == nil || c.Limiter == nil {
 		return nil
 	}
-	return c.Limiter(l.Requests, l.Per)
+	return c.Limiter(name, l.Requests, l.Per)
 }
 
 // open reports whether every rule of a decides without an identity.
@@ -169,7 +170,7 @@ func (c *compiler) headers(path string, a *Application, app *outpost.Application
 	app.Headers = m
 }
 
-func (c *compiler) rules(path string, rules []Rule) []outpost.Rule {
+func (c *compiler) rules(app string, rules []Rule) []outpost.Rule {
 	list := make([]outpost.Rule, len(rules))
 	for i, r := range rules {
 		list[i] = outpost.Rule{
@@ -181,7 +182,7 @@ func (c *compiler) rules(path string, rules []Rule) []outpost.Rule {
 			Groups:      r.Groups,
 			Scopes:      r.Scopes,
 			Credentials: r.Credentials,
-			Limit:       c.limiter(r.RateLimit),
+			Limit:       c.limiter(fmt.Sprintf("%s rules[%d]", app, i), r.RateLimit),
 		}
 		switch r.Allow {
 		case "anyone":

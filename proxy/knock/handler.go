@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/akprox/akprox/outpost/limit"
@@ -56,6 +57,9 @@ type Options struct {
 	ExcludedByHost map[string][]string // the same for one host; "*" is any host that the proxy tells
 	Limits         Limits
 	Now            func() time.Time // time.Now when nil
+	// Refused, when set, writes the 401 of /verify for a browser that goes to
+	// a page; everybody else gets it empty.
+	Refused func(w http.ResponseWriter, r *http.Request)
 	// Observe, when set, is told of every answer of /knock and /verify.
 	Observe func(Event)
 }
@@ -215,6 +219,10 @@ func (h *Handler) Verify(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	h.o.Observe(e)
+	if e.Status == http.StatusUnauthorized && h.o.Refused != nil && strings.Contains(r.Header.Get("Accept"), "text/html") {
+		h.o.Refused(w, r)
+		return
+	}
 	w.WriteHeader(e.Status)
 }
 

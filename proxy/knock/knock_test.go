@@ -77,6 +77,23 @@ func call(f http.HandlerFunc, method, body string, header ...string) *httptest.R
 	return w
 }
 
+func TestARefusedBrowserMayGetAPage(t *testing.T) {
+	page := func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = w.Write([]byte("not admitted"))
+	}
+	for accept, want := range map[string]string{"text/html,*/*": "not admitted", "*/*": ""} {
+		h := handler(t, Options{Door: newGate(), Refused: page})
+		if w := call(h.Verify, "GET", "", "Accept", accept); w.Code != 401 || w.Body.String() != want {
+			t.Errorf("K11: Accept %s: %d %q", accept, w.Code, w.Body)
+		}
+		h = handler(t, Options{Door: newGate()})
+		if w := call(h.Verify, "GET", "", "Accept", accept); w.Code != 401 || w.Body.Len() > 0 {
+			t.Errorf("without a page, Accept %s: %d %q", accept, w.Code, w.Body)
+		}
+	}
+}
+
 func TestTheOrderOfAKnock(t *testing.T) {
 	h := handler(t, Options{Door: newGate()})
 	long := strings.Repeat(" ", 4095) + "{}"

@@ -109,6 +109,12 @@ func unauthorized(d outpost.Decision) words {
 		http.StatusUnauthorized, "You are not signed in", "This page needs a key or a token, and there is no page to sign in with.",
 		"Use the key or token that you were given. If you have none, ask the administrator and mention the request below.",
 	}
+	if d.Reason == outpost.ReasonGate {
+		w.title = "Your address is not admitted"
+		w.lead = "This page opens to addresses that have knocked, and yours has not, or its time is over."
+		w.next = "Knock with the key that you were given, and load the page again. If you have none, ask the administrator."
+		return w
+	}
 	if d.Reason == outpost.ReasonBadCredential {
 		w.title = "You were not let in"
 		w.lead = "The key, token or password that came with the request is wrong, has expired or was withdrawn."

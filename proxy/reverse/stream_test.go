@@ -83,7 +83,7 @@ func Test_websocket_passes_with_identity(t *testing.T) {
 		}
 	})
 	ctx := tenSeconds(t)
-	c, _, err := websocket.Dial(ctx, s.URL, &websocket.DialOptions{HTTPHeader: http.Header{"X_auth_username": {"forged"}}}) //nolint:bodyclose // the connection is the body
+	c, _, err := websocket.Dial(ctx, s.URL, &websocket.DialOptions{HTTPHeader: http.Header{"X_auth_username": {"forged"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func New(doc *config.Document, version string) *Builder {
 
 // Applications opens the providers and compiles the applications; where old
 // has a provider with the same settings, that one goes on. limiter may be nil.
-func (b *Builder) Applications(old map[string]*Party, limiter func(int, time.Duration) outpost.Limiter) (*outpost.Applications, error) {
+func (b *Builder) Applications(old map[string]*Party, limiter func(string, int, time.Duration) outpost.Limiter) (*outpost.Applications, error) {
 	opened := b.Open(old)
 	b.KnockHandler()
 	if err := b.Problems.Err(); err != nil {

@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"time"
 
+	"github.com/akprox/akprox/outpost"
 	"github.com/akprox/akprox/outpost/config"
 	"github.com/akprox/akprox/outpost/store"
 	"github.com/akprox/akprox/providers/knock"
 	"github.com/akprox/akprox/providers/knock/ranges"
 	face "github.com/akprox/akprox/proxy/knock"
+	"github.com/akprox/akprox/proxy/page"
 )
 
 // KnockSettings is the document's kind knock.
@@ -23,6 +26,7 @@ type KnockSettings struct {
 	CORSOrigin    string              `yaml:"cors_origin" default:"'*'" form:"text" doc:"The web origin that may knock from a browser."`
 	Excluded      []string            `yaml:"excluded_paths" doc:"For /verify alone: paths at and under which everybody is admitted."`
 	ByHost        map[string][]string `yaml:"excluded_paths_by_host" doc:"The same for single hosts; * is every host."`
+	Page          bool                `yaml:"page" doc:"Whether /verify shows a page to a browser that it refuses; the answer is empty otherwise."`
 	Leases        []knockLease        `yaml:"leases" doc:"Leases that need no knock, such as those brought along from elsewhere; each ends with its time or with its line here."`
 }
 
@@ -97,11 +101,22 @@ func (s *KnockSettings) open(name string, secrets []string, w knockWorld) (*knoc
 	if err != nil {
 		return nil, nil, err
 	}
+	var refused func(http.ResponseWriter, *http.Request)
+	if s.Page {
+		refused = refusedPage
+	}
 	handler, err := face.New(face.Options{
-		Door: doorFace{door}, Trusted: w.trusted, Origin: s.CORSOrigin, Excluded: s.Excluded, ExcludedByHost: s.ByHost,
+		Refused: refused,
+		Door:    doorFace{door}, Trusted: w.trusted, Origin: s.CORSOrigin, Excluded: s.Excluded, ExcludedByHost: s.ByHost,
 		Limits: face.Limits(s.Limits), Now: w.now, Observe: w.observe,
 	})
 	return door, handler, err
+}
+
+// refusedPage tells a person that the address is not admitted. /verify is
+// asked for any host, so there are no links.
+func refusedPage(w http.ResponseWriter, r *http.Request) {
+	page.Write(w, r, "", page.Refusal(outpost.Decision{Outcome: outpost.Unauthorized, Reason: outpost.ReasonGate}, nil, ""))
 }
 
 // openKnock opens a provider of kind knock: the credential kind, and the
