@@ -59,6 +59,7 @@ func newRunning(ctx context.Context, log *logrus.Logger, doc *config.Document, s
 		store: m.Store(st), live: &proxy.Live{}, first: doc, limits: map[string]*limit.Memory{},
 	}
 	m.Count(st)
+	m.Tokens(rt.caches)
 	return rt, rt.apply(ctx, doc)
 }
 
@@ -247,6 +248,19 @@ func (rt *running) readiness(ctx context.Context) server.Readiness {
 		}
 	}
 	return state
+}
+
+// caches answers how the token caches stand.
+func (rt *running) caches() map[string]telemetry.Caches {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	all := map[string]telemetry.Caches{}
+	for name, p := range rt.parties {
+		if p.Stats != nil {
+			all[name] = telemetry.Caches(p.Stats())
+		}
+	}
+	return all
 }
 
 // secretFiles answers the files that a reload reads beside the document.

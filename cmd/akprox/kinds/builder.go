@@ -13,6 +13,7 @@ import (
 	"github.com/akprox/akprox/outpost/config"
 	"github.com/akprox/akprox/outpost/session"
 	"github.com/akprox/akprox/outpost/store"
+	"github.com/akprox/akprox/providers/token"
 	"github.com/akprox/akprox/proxy/knock"
 )
 
@@ -23,7 +24,8 @@ type Party struct {
 	secrets  []string
 	Files    []string // what was read beside the document
 	Opened   config.Opened
-	Knock    *knock.Handler // of a knock provider
+	Knock    *knock.Handler     // of a knock provider
+	Stats    func() token.Stats // of a kind that remembers tokens
 	follow   func(ctx context.Context)
 	stop     context.CancelFunc
 }

@@ -66,6 +66,7 @@ func openJWT(b *Builder, name string, settings any) (config.Opened, error) {
 	if err != nil {
 		return config.Opened{}, err
 	}
+	b.current.Stats = j.Stats
 	return config.Opened{Scheme: "Bearer", Credential: same(j)}, nil
 }
 
@@ -99,6 +100,7 @@ func openIntrospection(b *Builder, name string, settings any) (config.Opened, er
 	if err != nil {
 		return config.Opened{}, err
 	}
+	b.current.Stats = i.Stats
 	return config.Opened{Scheme: "Bearer", Last: true, Credential: same(notKeys{i})}, nil
 }
 

@@ -88,6 +88,41 @@ func (m *Metrics) Count(st store.Store) {
 	}
 }
 
+// Caches is how a provider's caches of tokens stand.
+type Caches struct {
+	Hits, NegativeHits, Misses, Evicted uint64
+	Entries, Negative                   int
+}
+
+// tokens tells the caches of all providers when it is scraped.
+type tokens struct {
+	looked, held *prometheus.Desc
+	read         func() map[string]Caches
+}
+
+// Tokens adds the metrics of the token caches, which read answers by provider.
+func (m *Metrics) Tokens(read func() map[string]Caches) {
+	m.Registry.MustRegister(tokens{
+		prometheus.NewDesc("akprox_token_cache_total", "Looks at the caches of tokens, by how they ended, and tokens dropped for want of room.", []string{"provider", "result"}, nil),
+		prometheus.NewDesc("akprox_token_cache_entries", "Tokens remembered as good, and as bad.", []string{"provider", "kind"}, nil),
+		read,
+	})
+}
+
+// Describe implements prometheus.Collector.
+func (t tokens) Describe(c chan<- *prometheus.Desc) { c <- t.looked; c <- t.held }
+
+// Collect implements prometheus.Collector.
+func (t tokens) Collect(c chan<- prometheus.Metric) {
+	for provider, s := range t.read() {
+		for result, n := range map[string]uint64{"hit": s.Hits, "negative_hit": s.NegativeHits, "miss": s.Misses, "evicted": s.Evicted} {
+			c <- prometheus.MustNewConstMetric(t.looked, prometheus.CounterValue, float64(n), provider, result)
+		}
+		c <- prometheus.MustNewConstMetric(t.held, prometheus.GaugeValue, float64(s.Entries), provider, "good")
+		c <- prometheus.MustNewConstMetric(t.held, prometheus.GaugeValue, float64(s.Negative), provider, "bad")
+	}
+}
+
 // IssuerCall counts a call to a provider.
 func (m *Metrics) IssuerCall(provider, call string, took time.Duration, err error) {
 	m.issuerCalls.WithLabelValues(provider, call).Observe(took.Seconds())
