@@ -31,7 +31,7 @@ import (
 // issuer, a listener on loopback.
 type world struct {
 	*running
-	t         *testing.T
+	t         testing.TB
 	url       string // of the outpost
 	log       *lockedBuffer
 	issuer    *switchable
@@ -99,7 +99,7 @@ applications:
 `
 
 // newWorld runs the contract's document, changed by edits: pairs of old and new.
-func newWorld(t *testing.T, edits ...string) *world {
+func newWorld(t testing.TB, edits ...string) *world {
 	t.Helper()
 	w := &world{t: t, log: &lockedBuffer{}, issuer: &switchable{}}
 	issuer := httptest.NewServer(w.issuer)
