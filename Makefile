@@ -9,7 +9,7 @@ LINTER    = $(PARTS)/golangci-lint-$(shell awk '$$1 == "golangci-lint" { print $
 .PHONY: demo build test parts lint bench fuzz clean
 
 demo: ## Run the program with a built-in sign-in, to look at it in a browser.
-	$(GO) run ./cmd/akprox demo
+	$(GO) run ./cmd/akprox demo $(if $(LISTEN),--listen $(LISTEN))
 
 build: ## Build bin/akprox, static.
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/akprox ./cmd/akprox

@@ -2,6 +2,7 @@ package outpost
 
 import (
 	"net/url"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -147,7 +148,7 @@ func (as *Applications) All() []*Application { return as.all }
 func (as *Applications) Find(r *Request) (*Application, error) {
 	name := canon.HostName(r.Host)
 	list := as.hosts[name]
-	domain := as.domainOf(name)
+	domain := as.domainFor(r.Host)
 	if !r.Path.Known() {
 		return withoutPath(list, r.Host, domain)
 	}
@@ -174,7 +175,7 @@ func (as *Applications) Guards(host string) bool {
 			return true
 		}
 	}
-	return as.domainOf(name) != nil
+	return as.domainFor(host) != nil
 }
 
 // OnHost answers the applications whose sessions a browser shows on host.
@@ -186,10 +187,23 @@ func (as *Applications) OnHost(host string) []*Application {
 			on = append(on, a)
 		}
 	}
-	if d := as.domainOf(name); d != nil {
+	if d := as.domainFor(host); d != nil {
 		on = append(on, d)
 	}
 	return on
+}
+
+// domainFor answers the domain-level application of a host. Where applications
+// of their own claim the host's name, a port that none of them has is nobody's:
+// proxies choose the site by the name, so that a made-up port would lead to
+// the same program under the domain's rules.
+func (as *Applications) domainFor(host string) *Application {
+	name := canon.HostName(host)
+	list := as.hosts[name]
+	if len(list) > 0 && !slices.ContainsFunc(list, func(a *Application) bool { return samePort(a, list, host) }) {
+		return nil
+	}
+	return as.domainOf(name)
 }
 
 // domainOf answers the domain-level application closest above a host name, by

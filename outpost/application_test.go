@@ -19,6 +19,7 @@ func set() *Applications {
 		app("twin-a", "https", "twin.example.com", "/", ""),
 		app("twin-b", "https", "twin.example.com:8443", "/", ""),
 		app("part", "https", "part.example.net", "/app", ""),
+		app("inside", "https", "inside.example.com", "/app", ""),
 		app("domain", "https", "auth.example.com", "/", "example.com"),
 		app("inner", "https", "auth.dev.example.com", "/", "dev.example.com"),
 	})
@@ -33,7 +34,9 @@ func TestFind(t *testing.T) {
 		{"the path itself", "wiki.example.com", "/api", "wiki-api"},
 		{"a port that is told counts", "alt.example.com:8443", "/", "alt"},
 		{"a host without its port means the only port", "alt.example.com", "/", "alt"},
-		{"another port is another host, and the domain has it", "alt.example.com:9", "/", "domain"},
+		{"a made-up port of a host that is claimed is nobody's, not the domain's", "alt.example.com:9", "/", ""},
+		{"nor with the default port", "wiki.example.com:80", "/", ""},
+		{"outside of the external path the domain has it", "inside.example.com", "/other", "domain"},
 		{"two ports: without one it is the default port", "twin.example.com", "/", "twin-a"},
 		{"two ports: the other", "twin.example.com:8443", "/", "twin-b"},
 		{"every host under a domain", "x.y.example.com", "/", "domain"},
@@ -91,7 +94,7 @@ func TestFindWithoutAPath(t *testing.T) {
 }
 
 func TestGuardsAndOnHost(t *testing.T) {
-	for host, want := range map[string]int{"wiki.example.com": 4, "alt.example.com": 2, "x.example.com": 1, "nope.test": 0, "part.example.net": 1} {
+	for host, want := range map[string]int{"wiki.example.com": 4, "wiki.example.com:9": 0, "alt.example.com": 2, "x.example.com": 1, "nope.test": 0, "part.example.net": 1} {
 		if got := set().OnHost(host); len(got) != want {
 			t.Errorf("%s: %d applications, want %d", host, len(got), want)
 		}

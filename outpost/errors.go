@@ -63,6 +63,7 @@ const (
 	ReasonClientUnknown    Reason = "client_unknown"         // a rule has networks:, and the client's address is not known
 	ReasonPathUnknown      Reason = "path_unknown"           // a rule has paths:, and the proxy did not tell the path
 	ReasonUnknownHost      Reason = "unknown_host"           // no application guards this host and path
+	ReasonUnknownPage      Reason = "unknown_page"           // a page under our prefix that we do not have
 	ReasonIssuer           Reason = "issuer_unavailable"     // sign-in is needed and its issuer does not answer
 	ReasonUnavailable      Reason = "unavailable"            // a store or provider could not be asked
 	ReasonUntrustedPeer    Reason = "untrusted_peer"         // the asking peer is not in trusted_proxies

@@ -94,7 +94,10 @@ func (h *Handler) mountAuth(path string, answer http.Handler) {
 
 // mountKnock mounts Knocker's API.
 func (h *Handler) mountKnock(prefix string) {
-	h.router.Path(prefix + "/knock").HandlerFunc(h.Knock.Knock)
+	h.router.Path(prefix + "/knock").HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(10 * time.Second)) // for the body
+		h.Knock.Knock(w, r)
+	})
 	h.router.Path(prefix + "/verify").HandlerFunc(h.Knock.Verify)
 	h.router.Path(prefix + "/health").HandlerFunc(h.Knock.Health)
 	h.router.Path(prefix + "/ready").HandlerFunc(h.Knock.Ready)
@@ -179,13 +182,15 @@ func (h *Handler) decide(r *http.Request, req *outpost.Request, err error, ways 
 // direct answers what is not one of our endpoints: proxy mode forwards it.
 func (h *Handler) direct(w http.ResponseWriter, r *http.Request) {
 	prefix := h.Prefixes[0]
-	if h.underPrefix(r.URL.Path) {
-		page.Write(w, r, prefix, page.Refusal(outpost.Refuse(outpost.ErrUnknownHost), nil, ""))
-		return
-	}
 	start := time.Now()
 	d := dialect.Direct{}
 	req, err := d.Read(r, h.Edge)
+	if h.underPrefix(r.URL.Path) {
+		decision := outpost.Decision{Outcome: outpost.UnknownHost, Reason: outpost.ReasonUnknownPage}
+		id := h.Recorder.decision(d.Name(), nil, req, &decision, time.Since(start))
+		d.Write(w, r, dialect.Answer{Decision: decision, Request: req, Prefix: prefix, RequestID: id})
+		return
+	}
 	app, decision := h.decideDirect(r, req, err, outpost.WaysUnder(prefix))
 	id := h.Recorder.decision(d.Name(), app, req, &decision, time.Since(start))
 	if decision.Outcome == outpost.Allow && app != nil && app.Upstream != nil {
@@ -199,7 +204,8 @@ func (h *Handler) direct(w http.ResponseWriter, r *http.Request) {
 // application in proxy mode is there to take them.
 func (h *Handler) decideDirect(r *http.Request, req *outpost.Request, err error, ways outpost.Ways) (*outpost.Application, outpost.Decision) {
 	app, decision := h.decide(r, req, err, ways)
-	if app != nil && app.Upstream == nil {
+	if app != nil && (app.Upstream == nil || decision.Reason == outpost.ReasonOwnPath) {
+		// What is ours and arrives here is not served, and nobody else's.
 		return nil, outpost.Refuse(outpost.ErrUnknownHost)
 	}
 	return app, decision

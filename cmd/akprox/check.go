@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -40,6 +39,10 @@ func runCheck(ctx context.Context, c *console) int {
 	outcomes := outpost.Outcomes()
 	if q.expect != "" && !slices.Contains(outcomes[:], q.expect) {
 		fmt.Fprintf(c.err, "akprox: --expect: there is no outcome %q; there are %s\n", q.expect, strings.Join(outcomes[:], ", "))
+		return 2
+	}
+	if q.url == "" {
+		fmt.Fprintln(c.err, "akprox: --url is missing; write the absolute URL that a client asks for")
 		return 2
 	}
 	doc, err := readDocument(*path)
@@ -169,9 +172,6 @@ func list(s string) []string {
 // request makes a browser's navigation of q.
 func (q question) request(doc *config.Document) (*outpost.Request, error) {
 	r := &outpost.Request{Header: http.Header{}, Ways: outpost.WaysUnder(doc.Server.Prefix)}
-	if q.url == "" {
-		return nil, errors.New("--url is missing; write the absolute URL that a client asks for")
-	}
 	if q.ip != "" {
 		client, err := netip.ParseAddr(q.ip)
 		if err != nil {

@@ -42,7 +42,7 @@ func serveDemo(ctx context.Context, c *console, log *logrus.Logger, listen strin
 	if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return fmt.Errorf("--listen %s: write a loopback address and a port, such as 127.0.0.1:9000; the demo's passwords are public", listen)
 	}
-	wiki, notes := "http://localhost:"+port, "http://127.0.0.1:"+port
+	wiki, notes := "http://localhost:"+port, "http://"+net.JoinHostPort(strings.Replace(host, "localhost", "127.0.0.1", 1), port)
 	client := demo.Client{
 		ID: "akprox", Secret: rand.Text(),
 		Redirects: []string{wiki, notes},
@@ -69,7 +69,10 @@ func serveDemo(ctx context.Context, c *console, log *logrus.Logger, listen strin
 		return err
 	}
 	defer rt.close()
-	return rt.listen(ctx, doc.Server, func() { greet(c, wiki, notes, issuer) })
+	if err := rt.listen(ctx, doc.Server, func() { greet(c, wiki, notes, issuer) }); err != nil {
+		return fmt.Errorf("%w\n(akprox demo --listen 127.0.0.1:9100 takes another address)", err)
+	}
+	return nil
 }
 
 // demoIssuer serves the issuer on a free port and answers its URL.
@@ -148,11 +151,11 @@ all in this process, on this machine, gone when you stop it (Ctrl-C).
     %[1]s/admin    for the group admin
     %[1]s/public   for anybody
     %[2]s/         notes: another application, with a session of its own
-    %[1]s/akprox/sign_out   signs out
+    %[1]s/akprox/sign_out   asks, and signs you out
 
   The people are:
 %[3]s
-  The issuer is %[4]s. Refused requests are logged below.
+  The issuer is %[4]s. Refusals and sign-ins are logged below.
 `, wiki, notes, people.String(), issuer)
 	_ = os.Stdout.Sync()
 }

@@ -179,9 +179,28 @@ func (rt *running) knocked(e knock.Event) {
 	switch {
 	case e.Err != nil:
 		log.WithError(e.Err).Error("knock")
-	case e.Endpoint == "knock":
+	case e.Endpoint == "knock" && e.Status == http.StatusOK:
 		log.Info("knock")
+	case e.Endpoint == "knock":
+		log.WithField("reason", knockReason(e.Status)).Info("knock refused")
+	case e.Status == http.StatusUnauthorized:
+		log.WithField("reason", "no lease").Info("verify refused")
 	}
+}
+
+// knockReason answers why a knock was refused.
+func knockReason(status int) string {
+	switch status {
+	case http.StatusUnauthorized:
+		return "no such key"
+	case http.StatusForbidden:
+		return "the key may admit its own address alone"
+	case http.StatusTooManyRequests:
+		return "too many knocks of this address"
+	case http.StatusServiceUnavailable:
+		return "the table of leases is full, or the store does not answer"
+	}
+	return "not a knock as the documentation has it"
 }
 
 // failPage tells a person that the program behind does not answer.

@@ -17,6 +17,10 @@ func runSnippet(_ context.Context, c *console) int {
 	if !ok {
 		return status
 	}
+	if !slices.Contains(dialect.Snippets(), words[0]) {
+		fmt.Fprintf(c.err, "akprox: no snippet for %q; there are %s\n", words[0], strings.Join(dialect.Snippets(), ", "))
+		return 2
+	}
 	doc, err := readDocument(*path)
 	if err != nil {
 		return c.fail(err)

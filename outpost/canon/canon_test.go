@@ -128,7 +128,7 @@ func TestPlainPathsHaveOneReading(t *testing.T) {
 func TestPathsThatNobodySendsHonestly(t *testing.T) {
 	for _, raw := range []string{
 		"", "a", "@pub/x", "http://h/healthz", "/a#b", "/%zz", "/%", "/%2", "/a\x00", "/a%00", "/a%2500", "/a\n", "/a%0d", "/\xff", "/%ff",
-		"/%c0%ae", "/a\x7f", "/healthz/%00", "/" + strings.Repeat("%2f..;a/", 2000),
+		"/%c0%ae", "/admin x.css", "/a ", "/a\x7f", "/healthz/%00", "/" + strings.Repeat("%2f..;a/", 2000),
 	} {
 		if p, err := ReadPath(raw); err == nil {
 			t.Errorf("ReadPath(%.40q): %d readings; want it refused", raw, p.Len())

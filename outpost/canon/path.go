@@ -54,6 +54,9 @@ func ReadPath(raw string) (Path, error) {
 	if raw == "" || raw[0] != '/' {
 		return Path{}, refuse(BadURI, "path without its slash")
 	}
+	if strings.Contains(raw, " ") { // HTTP/2 can carry one; in HTTP/1 it would end the target
+		return Path{}, refuse(BadURI, "literal space")
+	}
 	escaped, err := inspect(raw)
 	if err != nil {
 		return Path{}, err

@@ -45,7 +45,7 @@ type Making struct {
 // Compile makes the applications of a document that Parse found nothing wrong
 // with.
 func Compile(doc *Document, m Making) (*outpost.Applications, Problems) {
-	c := compiler{doc: doc, Making: m, own: ownPaths(doc.Server)}
+	c := compiler{doc: doc, Making: m, own: ownPaths(doc.Server), cookies: map[string]string{}}
 	apps := make([]*outpost.Application, 0, len(doc.Applications))
 	for i := range doc.Applications {
 		apps = append(apps, c.application(fmt.Sprintf("applications[%d]", i), &doc.Applications[i]))
@@ -61,6 +61,7 @@ type compiler struct {
 	Making
 	doc      *Document
 	own      outpost.OwnPaths
+	cookies  map[string]string // applications by their cookie's name
 	problems Problems
 }
 
@@ -84,6 +85,10 @@ func (c *compiler) application(path string, a *Application) *outpost.Application
 		app.Upstream = c.upstream(path, a.Upstream)
 	}
 	app.Cookie = outpost.CookieReach{Name: cookieName(cookieOf), Domain: app.Domain, Secure: app.External.Scheme == "https"}
+	if other, taken := c.cookies[app.Cookie.Name]; taken {
+		c.report(path+".name", "gives the session cookie that %s has too; choose another name", other)
+	}
+	c.cookies[app.Cookie.Name] = a.Name
 	c.credentials(path, a, app)
 	app.Consumed = consumed(a, app)
 	c.headers(path, a, app)
@@ -257,7 +262,7 @@ func ownPaths(s Server) outpost.OwnPaths {
 	}
 	return func(r *outpost.Request) bool {
 		path, plain := r.Path.Plain()
-		if !plain {
+		if !plain || path != r.Path.Raw() { // an escaped spelling of ours is not served
 			return false
 		}
 		for _, s := range static {

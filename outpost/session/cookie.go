@@ -1,6 +1,7 @@
 package session
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strings"
 	"time"
@@ -47,6 +48,11 @@ func options(reach outpost.CookieReach, maxAge int) *sessions.Options {
 // read answers the id that a cookie's value holds, if we signed it.
 func (c cookies) read(name, value string) ([]byte, bool) {
 	var id []byte
+	// base64 has several spellings of one value; a session has one cookie, so
+	// that ending it ends it under every spelling.
+	if _, err := base64.URLEncoding.Strict().DecodeString(value); err != nil || strings.ContainsAny(value, "\r\n") {
+		return nil, false
+	}
 	if len(value) > maxCookie || c.codec.Decode(name, value, &id) != nil || len(id) != 32 {
 		return nil, false
 	}

@@ -51,7 +51,7 @@ func (s *Sessions) find(ctx context.Context, cookie, value string, life outpost.
 	if e.record.Cookie != cookie || !e.alive(now, life) {
 		return nil, outpost.ErrNoCredential
 	}
-	s.extend(ctx, e, now, life)
+	s.extend(ctx, value, e, now, life)
 	return e.record, nil
 }
 
@@ -83,7 +83,7 @@ func (s *Sessions) load(ctx context.Context, cookie, value string) (*entry, erro
 // extend moves the idle limit once a tenth of it has gone by, in the
 // background: no request waits for it, and one that fails is tried again by
 // the next.
-func (s *Sessions) extend(ctx context.Context, e *entry, now time.Time, life outpost.Lifetimes) {
+func (s *Sessions) extend(ctx context.Context, value string, e *entry, now time.Time, life outpost.Lifetimes) {
 	until := now.Add(life.Idle)
 	if end := e.record.Created.Add(life.Absolute); until.After(end) {
 		until = end
@@ -99,8 +99,11 @@ func (s *Sessions) extend(ctx context.Context, e *entry, now time.Time, life out
 	go func() {
 		defer cancel()
 		defer e.busy.Store(false)
-		if toucher.Touch(ctx, e.key, until) == nil {
+		switch err := toucher.Touch(ctx, e.key, until); {
+		case err == nil:
 			e.expires.Store(until.UnixNano())
+		case errors.Is(err, store.ErrNotFound):
+			s.seen.forget(value) // ended by somebody else
 		}
 	}()
 }

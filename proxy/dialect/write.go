@@ -102,6 +102,14 @@ func Refuse(w http.ResponseWriter, r *http.Request, a Answer) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.WriteHeader(status)
-		_, _ = io.WriteString(w, a.Outcome.String()+": "+string(a.Reason)+" (request "+a.RequestID+")\n")
+		_, _ = io.WriteString(w, oneLine(a.Outcome.String(), string(a.Reason))+" (request "+a.RequestID+")\n")
 	}
+}
+
+// oneLine joins an outcome and its reason, which are one word at times.
+func oneLine(outcome, reason string) string {
+	if outcome == reason {
+		return outcome
+	}
+	return outcome + ": " + reason
 }

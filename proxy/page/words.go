@@ -42,6 +42,9 @@ func explain(d outpost.Decision) words {
 	case outpost.Malformed:
 		return malformed(d)
 	case outpost.UnknownHost:
+		if d.Reason == outpost.ReasonUnknownPage {
+			return words{http.StatusNotFound, "There is nothing here", "akprox has no such page.", checkAddr}
+		}
 		return words{
 			http.StatusNotFound, "There is nothing here", "No application is set up for this address.",
 			checkAddr + " If it should work, tell the administrator and mention the request below.",

@@ -21,17 +21,17 @@ func (s *SignIn) Callback(e Endpoints) http.Handler {
 }
 
 // reply is what the issuer told the browser to bring: a code, or why not.
-type reply struct{ state, code, failure string }
+type reply struct{ state, code, failure, issuer string }
 
 func readReply(query string) (reply, bool) {
 	if len(query) > canon.MaxURI {
 		return reply{}, false
 	}
 	q, err := url.ParseQuery(query)
-	if err != nil || len(q["state"]) != 1 || len(q["code"])+len(q["error"]) != 1 {
+	if err != nil || len(q["state"]) != 1 || len(q["code"])+len(q["error"]) != 1 || len(q["iss"]) > 1 {
 		return reply{}, false
 	}
-	a := reply{q.Get("state"), q.Get("code"), q.Get("error")}
+	a := reply{q.Get("state"), q.Get("code"), q.Get("error"), q.Get("iss")}
 	return a, stateLike(a.state) && len(a.code) <= maxCode && (a.code != "" || a.failure != "")
 }
 
@@ -131,6 +131,11 @@ func (v *visit) finish(f flow, a reply) {
 		v.fail(app, result, err, anew)
 		return
 	}
+	if named, ok := app.SignIn.Issuer.(interface{ IssuerURL() string }); ok && a.issuer != "" && a.issuer != named.IssuerURL() {
+		http.SetCookie(v.w, v.cookie(app, cookie, "", -1))
+		v.fail(app, words.NotAccepted, errMixUp, anew)
+		return
+	}
 	grant, err := app.SignIn.Issuer.Exchange(v.ctx, f.query(a.state), a.code)
 	if err == nil && (grant == nil || grant.Identity == nil) {
 		err = errNobody
@@ -153,5 +158,7 @@ func (v *visit) finish(f flow, a reply) {
 	v.record(app, words.SignedIn, nil)
 	v.redirect(t.URL)
 }
+
+var errMixUp = errors.New("the answer names another issuer than the one that was asked (RFC 9207)")
 
 var errNobody = errors.New("the issuer granted a sign-in of nobody")

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/akprox/akprox/outpost"
+	"github.com/akprox/akprox/outpost/limit"
 	"github.com/akprox/akprox/outpost/store"
 	"github.com/akprox/akprox/proxy/signin/returnurl"
 )
@@ -74,6 +75,11 @@ var (
 // begin makes a flow that leads to t and answers where the issuer goes on
 // with it. Unless all of it has worked nothing is stored and no cookie set.
 func (v *visit) begin(t returnurl.Target) (location string, err error) {
+	if client := v.Client(v.r); client.IsValid() {
+		if l, _ := v.clients.Take(v.ctx, limit.AddressKey(client)); !l.OK {
+			return "", errCrowded
+		}
+	}
 	if err := v.crowd.admit(v.ctx, v.Store, v.Now()); err != nil {
 		return "", err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/akprox/akprox/outpost"
 	"github.com/akprox/akprox/outpost/canon"
+	"github.com/akprox/akprox/outpost/limit"
 	"github.com/akprox/akprox/outpost/session"
 	"github.com/akprox/akprox/outpost/store"
 	"github.com/akprox/akprox/proxy/page"
@@ -36,16 +37,21 @@ type Options struct {
 	Client       func(*http.Request) netip.Addr   // whose request it is; the zero value when not known
 }
 
+// maxClientFlows bounds the sign-ins that one address may begin while one of
+// them lasts: many for a house behind one address, few beside maxFlows.
+const maxClientFlows = 2000
+
 // SignIn serves signing in and out. It is safe for concurrent use.
 type SignIn struct {
 	Options
-	own   []string // paths at and under which nobody is sent back
-	crowd crowd
+	own     []string // paths at and under which nobody is sent back
+	crowd   crowd
+	clients *limit.Memory // sign-ins begun by each address
 }
 
 // New makes a SignIn.
 func New(o Options) *SignIn {
-	s := &SignIn{Options: o}
+	s := &SignIn{Options: o, clients: limit.New(maxClientFlows, flowLife, o.Now)}
 	for _, e := range o.Endpoints {
 		s.own = append(s.own, e.Own...)
 	}
@@ -72,6 +78,9 @@ func (s *SignIn) serve(e Endpoints, program bool, answer func(*visit), methods .
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Referrer-Policy", "no-referrer")
+		// A body that never comes must not hold the connection. net/http sets its
+		// own deadline again for the next request.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(patience))
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), patience)
 		defer cancel()
 		v := &visit{SignIn: s, w: w, r: r, ctx: ctx, apps: s.Applications(), at: e, request: s.RequestID(r), program: program}
