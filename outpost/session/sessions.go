@@ -19,9 +19,8 @@ import (
 // Record is what is kept of one sign-in.
 type Record struct {
 	Identity *outpost.Identity `json:"identity"`
-	Cookie   string            `json:"cookie"`            // name of the cookie it belongs to
-	SID      string            `json:"sid,omitempty"`     // the issuer's session id
-	Refresh  string            `json:"refresh,omitempty"` // refresh token
+	Cookie   string            `json:"cookie"`        // name of the cookie it belongs to
+	SID      string            `json:"sid,omitempty"` // the issuer's session id
 	Created  time.Time         `json:"created"`
 }
 
@@ -65,7 +64,7 @@ func (s *Sessions) Create(ctx context.Context, w http.ResponseWriter, r *http.Re
 		return err
 	}
 	now := s.now()
-	value, err := json.Marshal(Record{Identity: g.Identity, Cookie: app.Cookie.Name, SID: g.SID, Refresh: g.Refresh, Created: now})
+	value, err := json.Marshal(Record{Identity: g.Identity, Cookie: app.Cookie.Name, SID: g.SID, Created: now})
 	if err != nil {
 		return fmt.Errorf("session record: %w", err)
 	}
