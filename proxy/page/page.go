@@ -35,7 +35,6 @@ type Page struct {
 	RequestID string
 	Links     []Link // the first is the one to take
 	Form      *Form
-	Refresh   string // where the browser goes by itself, at once
 }
 
 // Link leads on. An empty URL is the page itself.

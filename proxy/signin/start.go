@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/akprox/akprox/outpost"
+	"github.com/akprox/akprox/proxy/page"
 	"github.com/akprox/akprox/proxy/signin/form"
 	"github.com/akprox/akprox/proxy/signin/returnurl"
 	"github.com/akprox/akprox/proxy/signin/words"
@@ -77,7 +78,14 @@ func (v *visit) toIssuer(t returnurl.Target, anew bool) {
 	default:
 		v.beginRounds(t, anew)
 		v.record(t.App, words.Started, nil)
-		v.redirect(location)
+		// The page is seen while the issuer's takes its time. It does not hold
+		// the location, which holds the state.
+		v.w.Header().Set("Location", location)
+		v.show(page.Page{
+			Status: http.StatusFound, Title: "Signing in",
+			Lead: "You are on your way to the sign-in page of " + t.App.Name + ".",
+			Next: "If nothing happens, load this page again.",
+		})
 	}
 }
 
