@@ -28,9 +28,6 @@ const (
 // cookie a browser has got.
 func TestKill(t *testing.T) {
 	parts.Need(t)
-	if testing.Short() {
-		t.Skip()
-	}
 	k := newKill(t)
 	var done atomic.Int64
 	var wg sync.WaitGroup

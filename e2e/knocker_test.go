@@ -171,10 +171,10 @@ http://jellyfin.example.test:%d {
 	}
 }
 
-// TestKnockerLiveChecks are the ten checks of Knocker's own live integration
+// TestK15KnockerLiveChecks: K15, the ten checks of Knocker's own live integration
 // test, through Caddy, in their order; the client tells its address itself, as
 // it does there.
-func TestKnockerLiveChecks(t *testing.T) {
+func TestK15KnockerLiveChecks(t *testing.T) {
 	parts.Need(t)
 	port, _ := imported(t)
 	app := parts.Upstream(t)

@@ -36,11 +36,12 @@ type Handler struct {
 	Options
 	router *mux.Router
 	auth   map[string]http.Handler // the auth endpoints, by path
+	ways   outpost.Ways            // of requests that come to us themselves
 }
 
 // New mounts the endpoints.
 func New(o Options) *Handler {
-	h := &Handler{Options: o, router: mux.NewRouter().SkipClean(true).UseEncodedPath(), auth: map[string]http.Handler{}}
+	h := &Handler{Options: o, router: mux.NewRouter().SkipClean(true).UseEncodedPath(), auth: map[string]http.Handler{}, ways: outpost.WaysUnder(o.Prefixes[0])}
 	for _, prefix := range o.Prefixes {
 		h.mount(signin.Under(prefix))
 	}
@@ -191,7 +192,7 @@ func (h *Handler) direct(w http.ResponseWriter, r *http.Request) {
 		d.Write(w, r, dialect.Answer{Decision: decision, Request: req, Prefix: prefix, RequestID: id})
 		return
 	}
-	app, decision := h.decideDirect(r, req, err, outpost.WaysUnder(prefix))
+	app, decision := h.decideDirect(r, req, err)
 	id := h.Recorder.decision(d.Name(), app, req, &decision, time.Since(start))
 	if decision.Outcome == outpost.Allow && app != nil && app.Upstream != nil {
 		h.Forwarder.Forward(w, r.WithContext(context.WithValue(r.Context(), requestID{}, id)), app, req, decision.Headers)
@@ -202,8 +203,8 @@ func (h *Handler) direct(w http.ResponseWriter, r *http.Request) {
 
 // decideDirect is decide for requests that come to us themselves: only an
 // application in proxy mode is there to take them.
-func (h *Handler) decideDirect(r *http.Request, req *outpost.Request, err error, ways outpost.Ways) (*outpost.Application, outpost.Decision) {
-	app, decision := h.decide(r, req, err, ways)
+func (h *Handler) decideDirect(r *http.Request, req *outpost.Request, err error) (*outpost.Application, outpost.Decision) {
+	app, decision := h.decide(r, req, err, h.ways)
 	if app != nil && (app.Upstream == nil || decision.Reason == outpost.ReasonOwnPath) {
 		// What is ours and arrives here is not served, and nobody else's.
 		return nil, outpost.Refuse(outpost.ErrUnknownHost)
