@@ -143,3 +143,32 @@ type Grant struct {
 	Refresh  string    // refresh token, or ""
 	Expires  time.Time // of the access token; zero when not told
 }
+
+// Renewer is an optional power of an Issuer: it gives a grant a longer life
+// (OIDC Core 12).
+type Renewer interface {
+	// Refresh redeems the refresh token of a grant and answers the new one,
+	// with a Refresh of its own (the old one where the issuer did not rotate
+	// it), for the same subject. An error wrapping ErrUnavailable means that the
+	// issuer could not be asked and says nothing about the grant; any other,
+	// that it said no or lied, and that the grant has ended.
+	Refresh(ctx context.Context, g *Grant) (*Grant, error)
+}
+
+// Logout is what a verified logout token says (OIDC Back-Channel Logout 1.0,
+// section 2.4): whose sessions end.
+type Logout struct {
+	Subject string    // "" when it names a session alone
+	SID     string    // the issuer's session id; "" means every session of Subject
+	ID      string    // jti, to refuse it a second time
+	Expires time.Time // after which the token itself is refused
+}
+
+// LogoutReader is an optional power of an Issuer: it verifies logout tokens
+// (OIDC Back-Channel Logout 1.0, section 2.6), all but the replay.
+type LogoutReader interface {
+	// LogoutToken answers what raw says. ErrNoCredential: another issuer's or
+	// another client's, ask the next. An error wrapping ErrUnavailable: the
+	// issuer's keys could not be asked for. Any other error: it is not valid.
+	LogoutToken(ctx context.Context, raw string) (*Logout, error)
+}

@@ -79,3 +79,30 @@ type Lister interface {
 type Toucher interface {
 	Touch(ctx context.Context, key string, expires time.Time) error
 }
+
+// Replacer is an optional power of a store: Replace writes the item under key
+// as Put does, but only where an unexpired one stands, else it answers
+// ErrNotFound: what was deleted meanwhile does not come back. The two happen
+// at once.
+type Replacer interface {
+	Replace(ctx context.Context, key string, item Item) error
+}
+
+// Claimer is an optional power of a store: Claim writes the item under key as
+// Put does, but only where no unexpired one stands, and reports whether it did:
+// of any number of concurrent callers, in any number of processes, exactly one
+// is told true.
+type Claimer interface {
+	Claim(ctx context.Context, key string, item Item) (bool, error)
+}
+
+// Watcher is an optional power of a store that several processes share: from
+// then on changed is called with each key that this process has read by Get and
+// that was written, deleted or has expired since, by whichever process, and with
+// "" when that may have happened to any of them, as after a lost connection. It
+// is called soon (some milliseconds) after the change, and may be called twice
+// or without need. It must not block. Watch is called at most once, before the
+// first Get.
+type Watcher interface {
+	Watch(changed func(key string))
+}
