@@ -208,7 +208,7 @@ func TestDocsDocumentsAreGood(t *testing.T) {
 				t.Error(problems)
 				continue
 			}
-			if err := tryDocument(doc); err != nil {
+			if _, err := tryDocument(doc); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		}

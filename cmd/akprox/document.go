@@ -39,12 +39,16 @@ func runValidate(_ context.Context, c *console) int {
 		return status
 	}
 	doc, err := readDocument(*path)
+	var b *kinds.Builder
 	if err == nil {
-		err = tryDocument(doc)
+		b, err = tryDocument(doc)
 	}
 	if err != nil {
 		fmt.Fprintln(c.err, err)
 		return 1
+	}
+	for _, w := range append(doc.Warnings(), loose(doc, *path, b)...) {
+		fmt.Fprintln(c.err, "warning:", w)
 	}
 	fmt.Fprintf(c.out, "%s: good: %s, %s\n", *path, count(len(doc.Applications), "application"), count(len(doc.Providers), "provider"))
 	return 0
@@ -59,7 +63,7 @@ func count(n int, word string) string {
 
 // tryDocument does what a start would do with the document, short of serving:
 // its secrets are read, its providers opened, its applications compiled.
-func tryDocument(doc *config.Document) error {
+func tryDocument(doc *config.Document) (*kinds.Builder, error) {
 	b := kinds.New(doc, version)
 	if doc.Secret != nil {
 		if _, err := readSecret(doc); err != nil {
@@ -72,7 +76,26 @@ func tryDocument(doc *config.Document) error {
 		}
 	}
 	_, err := b.Applications(nil, nil)
-	return err
+	return b, err
+}
+
+// loose answers a warning for each file with a secret that every user of this
+// machine can read; path is the document's own.
+func loose(doc *config.Document, path string, b *kinds.Builder) config.Problems {
+	files := b.Files()
+	if doc.Secret != nil {
+		files = append(files, doc.Secret.File)
+	}
+	if b.Inline {
+		files = append(files, path)
+	}
+	var problems config.Problems
+	for _, file := range files {
+		if config.Loose(file) {
+			problems = append(problems, doc.Problem("", fmt.Sprintf("%s holds a secret and every user of this machine can read it: chmod o-rwx %[1]s", file)))
+		}
+	}
+	return problems
 }
 
 func runSchema(_ context.Context, c *console) int {

@@ -66,7 +66,7 @@ func TestTwoApplicationsOfOneCookieAreAProblem(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	if err := tryDocument(doc); err == nil || !strings.Contains(err.Error(), "session cookie") {
+	if _, err := tryDocument(doc); err == nil || !strings.Contains(err.Error(), "session cookie") {
 		t.Errorf("got %v", err)
 	}
 }

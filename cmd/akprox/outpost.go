@@ -102,6 +102,9 @@ func (rt *running) apply(ctx context.Context, doc *config.Document) error {
 	b.Commit(ctx, rt.parties)
 	rt.parties = b.Parties
 	telemetry.Configure(rt.log, doc.Log)
+	for _, w := range doc.Warnings() {
+		rt.log.Warn(w)
+	}
 	rt.metrics.Reloaded(true)
 	return nil
 }

@@ -42,6 +42,7 @@ type Builder struct {
 	Changed  func(provider string, err error)                           // how a provider is
 	Parties  map[string]*Party
 	Problems config.Problems
+	Inline   bool // a secret of a provider stands in the document itself
 
 	current *Party // the one being opened
 }
@@ -110,12 +111,25 @@ func (b *Builder) secret(s config.Secret) (string, error) {
 	if s == (config.Secret{}) {
 		return "", nil
 	}
-	if s.File != "" {
+	switch {
+	case s.File != "":
 		b.current.Files = append(b.current.Files, s.File)
+	case s.Env == "":
+		b.Inline = true
 	}
 	value, err := s.Read()
 	b.current.secrets = append(b.current.secrets, string(value))
 	return string(value), err
+}
+
+// Files answers the files that providers read beside the document.
+func (b *Builder) Files() []string {
+	var files []string
+	for _, p := range b.Parties {
+		files = append(files, p.Files...)
+	}
+	slices.Sort(files)
+	return files
 }
 
 // follow is what the provider being opened does beside requests, once the
