@@ -28,8 +28,8 @@ type Options struct {
 	SweepEvery time.Duration
 }
 
-// Store is a store.Store, store.Counter and store.Lister on one file. Open makes it, and
-// Close must end it.
+// Store is a store.Store on one file that also counts, lists, touches, replaces
+// and claims. Open makes it, and Close must end it.
 type Store struct {
 	db     *bolt.DB
 	now    func() time.Time
@@ -90,17 +90,44 @@ func (s *Store) item(doing string, raw []byte) (store.Item, error) {
 // Put writes the item under key, replacing what stood there and its tags. An
 // item that has already expired removes what stood there.
 func (s *Store) Put(ctx context.Context, key string, item store.Item) error {
+	_, err := s.putIf(ctx, "put", key, item, func(bool) bool { return true })
+	return err
+}
+
+// Replace implements store.Replacer.
+func (s *Store) Replace(ctx context.Context, key string, item store.Item) error {
+	done, err := s.putIf(ctx, "replace", key, item, func(stands bool) bool { return stands })
+	if err == nil && !done {
+		err = store.ErrNotFound
+	}
+	return err
+}
+
+// Claim implements store.Claimer.
+func (s *Store) Claim(ctx context.Context, key string, item store.Item) (bool, error) {
+	return s.putIf(ctx, "claim", key, item, func(stands bool) bool { return !stands })
+}
+
+// putIf writes the item where may, told whether an unexpired one stands there,
+// says so, and reports whether it did.
+func (s *Store) putIf(ctx context.Context, doing, key string, item store.Item, may func(stands bool) bool) (bool, error) {
 	if err := store.Check(key, item); err != nil {
-		return err
+		return false, err
 	}
 	raw := encode(item) // a copy: the caller may change the value while the write waits
-	return s.write(ctx, "put", func(t *tables) error {
+	done := false       // read only once the write was answered
+	err := s.write(ctx, doing, func(t *tables) error {
+		old, err := parse(t.items.Get([]byte(key)))
+		if done = may(err == nil && !old.expired(s.now())); !done {
+			return nil
+		}
 		if item.Expires.UnixMilli() <= s.now().UnixMilli() {
 			_, err := t.remove([]byte(key))
 			return err
 		}
 		return t.put([]byte(key), raw)
 	})
+	return err == nil && done, err
 }
 
 // Take answers the item under key and deletes it: exactly one caller gets it.

@@ -30,8 +30,8 @@ type Options struct {
 	SweepEvery time.Duration
 }
 
-// Store is a store.Store, store.Counter and store.Lister in memory. New makes it, and Close
-// must end it.
+// Store is a store.Store in memory that also counts, lists, touches, replaces
+// and claims. New makes it, and Close must end it.
 type Store struct {
 	now     func() time.Time
 	seed    maphash.Seed
@@ -82,21 +82,46 @@ func (s *Store) Get(ctx context.Context, key string) (store.Item, error) {
 // Put writes a copy of the item under key, replacing what stood there and its
 // tags. An item that has already expired removes what stood there.
 func (s *Store) Put(ctx context.Context, key string, item store.Item) error {
+	_, err := s.putIf(ctx, key, item, func(bool) bool { return true })
+	return err
+}
+
+// Replace implements store.Replacer.
+func (s *Store) Replace(ctx context.Context, key string, item store.Item) error {
+	done, err := s.putIf(ctx, key, item, func(stands bool) bool { return stands })
+	if err == nil && !done {
+		err = store.ErrNotFound
+	}
+	return err
+}
+
+// Claim implements store.Claimer.
+func (s *Store) Claim(ctx context.Context, key string, item store.Item) (bool, error) {
+	return s.putIf(ctx, key, item, func(stands bool) bool { return !stands })
+}
+
+// putIf writes a copy of the item where may, told whether an unexpired one
+// stands there, says so, and reports whether it did.
+func (s *Store) putIf(ctx context.Context, key string, item store.Item, may func(stands bool) bool) (bool, error) {
 	if err := store.Check(key, item); err != nil {
-		return err
+		return false, err
 	}
 	if err := gone(ctx); err != nil {
-		return err
+		return false, err
 	}
 	e := newEntry(key, item)
 	h := s.shard(key)
 	h.Lock()
 	defer h.Unlock()
-	h.remove(h.entries[key])
-	if !e.expired(s.now()) {
+	old, now := h.entries[key], s.now()
+	if !may(old != nil && !old.expired(now)) {
+		return false, nil
+	}
+	h.remove(old)
+	if !e.expired(now) {
 		h.add(e)
 	}
-	return nil
+	return true, nil
 }
 
 // Take answers the item under key and deletes it: exactly one caller gets it.

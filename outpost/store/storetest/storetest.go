@@ -31,6 +31,12 @@ type Options struct {
 	// time.Now, the suite sleeps where it would move a clock forward, and it
 	// does not look at single milliseconds.
 	WallTime bool
+	// Another opens one more store over what st keeps its items in, as another
+	// process would; nil for a store of one process. Such a store has to be a
+	// store.Watcher.
+	Another func(t *testing.T, st store.Store) store.Store
+	// Cut breaks the connections of st; only with Another.
+	Cut func(t *testing.T, st store.Store)
 }
 
 // Run runs the suite. Each of its tests opens a store of its own.
@@ -60,6 +66,16 @@ func Run(t *testing.T, o Options) {
 		{"count follows puts, deletes and expiry", counts},
 		{"list tells every unexpired item under a prefix once", list},
 		{"touch lengthens a life, shortens none and brings nothing back", touch},
+		{"replace writes where an item stands and brings nothing back", replaceStanding},
+		{"what is deleted while others replace it stays deleted", replaceRaces},
+		{"what is put while its tag is ended can be ended", putRaces},
+		{"of 50 concurrent claims one is told true", claimOnce},
+		{"a claim is free again after its expiry or deletion", claimAgain},
+		{"watch tells what changed elsewhere", func(t *testing.T, b *bench) { watch(t, b, o) }},
+		{"tallies are those of a simple model, by the store's own clock", tallyModel},
+		{"of many, no window holds more than it may", tallyMany},
+		{"of tallies at once no more are counted than may be", tallyTogether},
+		{"each key is counted by itself", tallyKeys},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -1,0 +1,176 @@
+package redis_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/akprox/akprox/e2e/parts"
+	"github.com/akprox/akprox/outpost/store"
+	"github.com/akprox/akprox/outpost/store/redis"
+)
+
+// survives loses a primary and holds that the store comes back by itself, with
+// what its replicas had, and watches on.
+func survives(t *testing.T, s *redis.Store, told *counter, kill func(), replicated func()) {
+	t.Helper()
+	for i := range 50 {
+		if err := s.Put(t.Context(), fmt.Sprint("session:", i), item(time.Hour, "v", "app:a")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replicated()
+	before := told.all.Load()
+	kill()
+	for i := range 50 {
+		k := fmt.Sprint("session:", i)
+		eventually(t, func() error {
+			_, err := s.Get(t.Context(), k)
+			if errors.Is(err, store.ErrNotFound) {
+				t.Fatalf("%s is lost", k)
+			}
+			return err
+		})
+	}
+	if told.all.Load() == before {
+		t.Error("nobody was told of lost connections")
+	}
+	eventually(t, func() error { return s.Put(t.Context(), "session:new", item(time.Hour, "v", "app:a")) })
+	if _, err := s.Get(t.Context(), "session:new"); err != nil {
+		t.Fatal(err)
+	}
+	seen := told.key.Load()
+	if err := s.Delete(t.Context(), "session:new"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if told.key.Load() == seen {
+			return errors.New("the new primary does not tell what changes")
+		}
+		return nil
+	})
+	if n, err := s.DeleteTagged(t.Context(), "app:a"); n != 50 || err != nil {
+		t.Errorf("DeleteTagged = %d, %v, want 50", n, err)
+	}
+}
+
+func TestASentinelFailover(t *testing.T) {
+	w := parts.Sentinel(t, parts.RedisOptions{Password: "p"}, 1, "w")
+	for _, how := range []string{"killed", "stopped where it is"} {
+		s := start(t, redis.Options{
+			Addresses: w.Addrs(), Password: password("p"), Timeout: time.Second,
+			Sentinel: &redis.Sentinel{Master: w.Master, Password: password("w")},
+		})
+		var told counter
+		s.Watch(told.changed)
+		ready(t, s)
+		old := w.Primary(t)
+		survives(t, s, &told, func() {
+			if how == "killed" {
+				old.Kill()
+			} else {
+				old.Pause()
+			}
+		}, func() { old.Do(t, "WAIT", "1", "10000") })
+		_ = s.Close()
+		if how == "killed" {
+			old.Restart()
+			eventually(t, func() error {
+				if got := w.Primary(t).Do(t, "WAIT", "1", "100"); got != "1" && got != "(integer) 1" {
+					return fmt.Errorf("the old primary is no replica yet: %s", got)
+				}
+				return nil
+			})
+			time.Sleep(6 * time.Second) // failover-timeout: the next one is not begun before
+		} else {
+			old.Resume()
+		}
+	}
+}
+
+func TestAClusterFailover(t *testing.T) {
+	nodes := parts.RedisCluster(t, parts.RedisOptions{}, 1)
+	s := start(t, redis.Options{Addresses: parts.Addrs(nodes[:3]), Timeout: time.Second})
+	var told counter
+	s.Watch(told.changed)
+	ready(t, s)
+	survives(t, s, &told, nodes[0].Kill, func() {
+		for _, n := range nodes[:3] {
+			n.Do(t, "WAIT", "1", "10000")
+		}
+	})
+}
+
+// A Cluster without its majority refuses everything; who watches is told.
+func TestAClusterWithoutMajority(t *testing.T) {
+	nodes := parts.RedisCluster(t, parts.RedisOptions{}, 0)
+	s := start(t, redis.Options{Addresses: parts.Addrs(nodes), Timeout: time.Second})
+	var told counter
+	s.Watch(told.changed)
+	ready(t, s)
+	nodes[1].Pause()
+	nodes[2].Pause()
+	before := told.all.Load()
+	eventually(t, func() error {
+		if told.all.Load() == before {
+			return errors.New("not told")
+		}
+		return nil
+	})
+	eventually(t, func() error {
+		for i := range 8 {
+			if _, err := s.Get(t.Context(), fmt.Sprint("session:", i)); !errors.Is(err, store.ErrUnavailable) {
+				return fmt.Errorf("session:%d: %w", i, err)
+			}
+		}
+		return nil
+	})
+	nodes[1].Resume()
+	nodes[2].Resume()
+	ready(t, s)
+}
+
+// A primary that dies before it replicated a deletion: the deletion is done
+// again.
+func TestADeletionThatAFailoverLostIsDoneAgain(t *testing.T) {
+	r := parts.RedisWith(t, parts.RedisOptions{})
+	s := open(t, redis.Options{URL: "redis://" + r.Addr()})
+	for _, k := range []string{"session:ended", "session:tagged", "session:again"} {
+		if err := s.Put(t.Context(), k, item(time.Hour, "v", "tag "+k)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What a replica that was behind would have.
+	dump := map[string]string{}
+	for _, k := range []string{"session:ended", "session:tagged", "session:again"} {
+		dump[k] = "copy-of-" + k
+		r.Do(t, "COPY", "akprox:"+k, dump[k])
+	}
+	if err := s.Delete(t.Context(), "session:ended"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.DeleteTagged(t.Context(), "tag session:tagged"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Take(t.Context(), "session:again"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Put(t.Context(), "session:again", item(time.Hour, "a new one")); err != nil {
+		t.Fatal(err)
+	}
+	r.Do(t, "COPY", dump["session:ended"], "akprox:session:ended")
+	r.Do(t, "COPY", dump["session:tagged"], "akprox:session:tagged")
+	r.Do(t, "CLIENT", "KILL", "TYPE", "normal")
+	for _, k := range []string{"session:ended", "session:tagged"} {
+		eventually(t, func() error {
+			if _, err := s.Get(t.Context(), k); !errors.Is(err, store.ErrNotFound) {
+				return fmt.Errorf("%s is back: %w", k, err)
+			}
+			return nil
+		})
+	}
+	if got, err := s.Get(t.Context(), "session:again"); err != nil || string(got.Value) != "a new one" {
+		t.Errorf("what was written since: %v, %v", got, err)
+	}
+}

@@ -1,0 +1,218 @@
+package redis_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/akprox/akprox/e2e/parts"
+	"github.com/akprox/akprox/outpost/store"
+	"github.com/akprox/akprox/outpost/store/redis"
+	"github.com/akprox/akprox/outpost/store/redis/dial"
+)
+
+// calls are one of each.
+func calls(s *redis.Store) map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"get":     func(ctx context.Context) error { _, err := s.Get(ctx, "session:k"); return err },
+		"put":     func(ctx context.Context) error { return s.Put(ctx, "session:k", item(time.Hour, "v", "tag")) },
+		"take":    func(ctx context.Context) error { _, err := s.Take(ctx, "session:k"); return err },
+		"delete":  func(ctx context.Context) error { return s.Delete(ctx, "session:k") },
+		"tagged":  func(ctx context.Context) error { _, err := s.DeleteTagged(ctx, "tag"); return err },
+		"touch":   func(ctx context.Context) error { return s.Touch(ctx, "session:k", time.Now().Add(2*time.Hour)) },
+		"replace": func(ctx context.Context) error { return s.Replace(ctx, "session:k", item(time.Hour, "v", "tag")) },
+		"claim":   func(ctx context.Context) error { _, err := s.Claim(ctx, "session:k", item(time.Hour, "v")); return err },
+		"count":   func(ctx context.Context) error { _, err := s.Count(ctx, "session:"); return err },
+		"list": func(ctx context.Context) error {
+			return s.List(ctx, "session:", func(string, store.Item) error { return nil })
+		},
+	}
+}
+
+// unavailable fails unless every call says so, soon.
+func unavailable(t *testing.T, s *redis.Store, within time.Duration) {
+	t.Helper()
+	for name, call := range calls(s) {
+		began := time.Now()
+		err := call(t.Context())
+		if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s: %v, want ErrUnavailable", name, err)
+		}
+		if took := time.Since(began); took > within {
+			t.Errorf("%s took %v", name, took)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s tells the password: %v", name, err)
+		}
+	}
+}
+
+// counter counts what a watcher is told.
+type counter struct{ all, key atomic.Int64 }
+
+func (c *counter) changed(key string) {
+	if key == "" {
+		c.all.Add(1)
+	} else {
+		c.key.Add(1)
+	}
+}
+
+func TestAStoppedServerIsUnavailableInTimeAndComesBack(t *testing.T) {
+	r := parts.RedisWith(t, parts.RedisOptions{})
+	s := start(t, redis.Options{URL: "redis://" + r.Addr(), Timeout: 300 * time.Millisecond})
+	var told counter
+	s.Watch(told.changed)
+	ready(t, s)
+	kept := item(time.Hour, "kept")
+	if err := s.Put(t.Context(), "session:kept", kept); err != nil {
+		t.Fatal(err)
+	}
+	before := told.all.Load()
+	r.Pause()
+	unavailable(t, s, 5*time.Second)
+	eventually(t, func() error {
+		if told.all.Load() == before {
+			return errors.New("the watcher is not told of a dead connection")
+		}
+		return nil
+	})
+	r.Resume()
+	eventually(t, func() error { _, err := s.Get(t.Context(), "session:kept"); return err })
+}
+
+func TestAKilledServerComesBackWithWhatItKept(t *testing.T) {
+	r := parts.RedisWith(t, parts.RedisOptions{Keep: true, Password: "hunter2"})
+	s := open(t, redis.Options{URL: "redis://" + r.Addr(), Password: password("hunter2"), Timeout: time.Second})
+	want := item(time.Hour, "kept", "tag")
+	if err := s.Put(t.Context(), "session:kept", want); err != nil {
+		t.Fatal(err)
+	}
+	r.Kill()
+	unavailable(t, s, 10*time.Second)
+	r.Restart()
+	eventually(t, func() error { _, err := s.Get(t.Context(), "session:kept"); return err })
+	if n, err := s.DeleteTagged(t.Context(), "tag"); n != 1 || err != nil {
+		t.Errorf("DeleteTagged = %d, %v", n, err)
+	}
+}
+
+func TestAServerThatIsNotThereAtTheStartIsFoundLater(t *testing.T) {
+	r := parts.RedisWith(t, parts.RedisOptions{})
+	r.Stop()
+	s := start(t, redis.Options{URL: "redis://" + r.Addr()})
+	unavailable(t, s, 10*time.Second)
+	r.Restart()
+	ready(t, s)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	unavailable(t, s, time.Second)
+}
+
+func TestAChangedPasswordIsReadAnew(t *testing.T) {
+	r := parts.RedisWith(t, parts.RedisOptions{Password: "root", Users: [][]string{{"akprox", "on", ">hunter2-old", "~akprox:*", "+@read", "+@write", "+@connection", "+@scripting", "+time", "+role", "+cluster"}}})
+	file := filepath.Join(t.TempDir(), "password")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("hunter2-old")
+	s := open(t, redis.Options{
+		URL: "redis://" + r.Addr(), Username: "akprox", Timeout: time.Second,
+		Password: func() ([]byte, error) { return os.ReadFile(file) },
+	})
+	for name, call := range calls(s) {
+		if err := call(t.Context()); err != nil && !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s, as a user with few rights: %v", name, err)
+		}
+	}
+	r.Do(t, "ACL", "SETUSER", "akprox", "resetpass", ">hunter2-new")
+	r.Do(t, "CLIENT", "KILL", "USER", "akprox")
+	eventually(t, func() error {
+		if _, err := s.Get(t.Context(), "k"); !errors.Is(err, store.ErrUnavailable) {
+			return fmt.Errorf("with the old password: %w", err)
+		}
+		return nil
+	})
+	unavailable(t, s, 10*time.Second)
+	write("hunter2-new")
+	ready(t, s)
+}
+
+func TestTLSWithAClientsCertificate(t *testing.T) {
+	files := parts.NewRedisTLS(t)
+	r := parts.RedisWith(t, parts.RedisOptions{TLS: files, Password: "hunter2"})
+	good := redis.Options{
+		URL: "rediss://" + r.Addr(), Password: password("hunter2"), Timeout: 2 * time.Second,
+		TLS: &dial.TLS{CAFile: files.CA, CertFile: files.ClientCert, KeyFile: files.ClientKey},
+	}
+	s := open(t, good)
+	if err := s.Put(t.Context(), "k", item(time.Hour, "v")); err != nil {
+		t.Error(err)
+	}
+	for name, bad := range map[string]dial.TLS{
+		"no certificate": {CAFile: files.CA},
+		"another CA":     {CertFile: files.ClientCert, KeyFile: files.ClientKey},
+		"another name":   {CAFile: files.CA, CertFile: files.ClientCert, KeyFile: files.ClientKey, ServerName: "redis.example.com"},
+	} {
+		o := good
+		o.TLS = &bad
+		s := start(t, o)
+		if err := s.Delete(t.Context(), "k"); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestASocketAndADatabase(t *testing.T) {
+	r := parts.RedisWith(t, parts.RedisOptions{Socket: true})
+	s := open(t, redis.Options{URL: "unix://" + r.Socket + "?db=5"})
+	if err := s.Put(t.Context(), "k", item(time.Hour, "v")); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Do(t, "-n", "5", "DBSIZE"); !strings.HasSuffix(got, "1") {
+		t.Errorf("database 5 holds %s", got)
+	}
+}
+
+func TestSettingsThatCanNeverWork(t *testing.T) {
+	dir := t.TempDir()
+	junk := filepath.Join(dir, "junk")
+	if err := os.WriteFile(junk, []byte("junk"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, o := range map[string]redis.Options{
+		"no address":              {},
+		"a URL of another scheme": {URL: "http://redis"},
+		"a URL with a password":   {URL: "redis://a:hunter2@redis"},
+		"a broken URL":            {URL: "redis://a:hunter2@[redis"},
+		"a database that is none": {URL: "redis://redis/x"},
+		"a socket without a path": {URL: "unix://"},
+		"a CA that is not there":  {URL: "rediss://redis", TLS: &dial.TLS{CAFile: filepath.Join(dir, "none")}},
+		"a CA that is none":       {URL: "rediss://redis", TLS: &dial.TLS{CAFile: junk}},
+		"a certificate of junk":   {URL: "rediss://redis", TLS: &dial.TLS{CertFile: junk, KeyFile: junk}},
+		"a password that is not":  {URL: "redis://redis", Password: func() ([]byte, error) { return nil, errors.New("no file") }},
+		"a sentinel's likewise":   {Addresses: []string{"a:1"}, Sentinel: &redis.Sentinel{Password: func() ([]byte, error) { return nil, errors.New("no file") }}},
+		"no key":                  {URL: "redis://redis", Keys: [][]byte{}},
+	} {
+		if o.Keys == nil {
+			o.Keys = [][]byte{key('k')}
+		}
+		s, err := redis.New(o)
+		if err == nil {
+			_ = s.Close()
+			t.Errorf("%s is taken", name)
+		} else if strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
