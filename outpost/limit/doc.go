@@ -1,7 +1,8 @@
 // Package limit counts how often somebody does something, and says when that
 // is too often: Memory limits a rate over a sliding window, Guesses bans who
 // fails too often. Both count in memory, per key, in tables of bounded size
-// without a lock that everybody needs.
+// without a lock that everybody needs. Shared and SharedGuesses do the same for
+// all processes that have one store, and refuse when it does not answer.
 //
 // It knows neither requests nor identities; who is counted is a key that the
 // caller makes, for an address with AddressKey.

@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"context"
 	"fmt"
 	"time"
 )
@@ -16,14 +17,14 @@ func (e *ThrottledError) Error() string {
 	return fmt.Sprintf("too many failures; the next attempt is looked at in %s", e.RetryAfter.Round(time.Second))
 }
 
-// Guesses counts failures per key and bans a key for a while after too many.
-// Trying while banned neither counts nor prolongs the ban.
+// Guesses is Failures in this process alone. Trying while banned neither counts
+// nor prolongs the ban. Its errors are always nil.
 type Guesses struct {
-	tries       int
-	window, ban int64 // nanoseconds
-	now         func() time.Time
-	began       time.Time
-	keys        *table[failures]
+	tries  int
+	window int64 // nanoseconds
+	lasts  int64 // a ban, in nanoseconds
+	clock  func() int64
+	keys   *table[failures]
 }
 
 // NewGuesses makes a Guesses that bans a key for the duration of ban at its
@@ -31,13 +32,10 @@ type Guesses struct {
 // about the given number of keys, those that failed last. now is time.Now
 // when nil.
 func NewGuesses(tries int, window, ban time.Duration, keys int, now func() time.Time) *Guesses {
-	if now == nil {
-		now = time.Now
-	}
-	g := &Guesses{tries: max(tries, 1), window: min(int64(window), forever), ban: min(int64(ban), forever), now: now, began: now()}
+	g := &Guesses{tries: max(tries, 1), window: min(int64(window), forever), lasts: min(int64(ban), forever), clock: since(now)}
 	g.keys = newTable(keys, func(f *failures, now int64) bool {
 		f.forget(now - g.window)
-		return len(f.at) == 0 && f.until <= now
+		return len(f.at) == 0 && f.known <= now
 	})
 	return g
 }
@@ -47,6 +45,7 @@ func NewGuesses(tries int, window, ban time.Duration, keys int, now func() time.
 type failures struct {
 	at    []int64
 	until int64
+	known int64 // that it is banned: of a ban by a store, sooner than until
 }
 
 func (f *failures) forget(then int64) {
@@ -57,8 +56,22 @@ func (f *failures) forget(then int64) {
 	f.at = f.at[gone:]
 }
 
-// Banned answers for how long key is still banned; 0 when it is not.
-func (g *Guesses) Banned(key string) time.Duration {
+// Banned implements Failures.
+func (g *Guesses) Banned(_ context.Context, key string) (time.Duration, error) {
+	return g.banned(key), nil
+}
+
+// Fail implements Failures.
+func (g *Guesses) Fail(_ context.Context, key string) (time.Duration, error) {
+	return g.fail(key), nil
+}
+
+// Forgive implements Failures.
+func (g *Guesses) Forgive(_ context.Context, key string, most int) (int, error) {
+	return g.forgive(key, most), nil
+}
+
+func (g *Guesses) banned(key string) time.Duration {
 	s := g.keys.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,32 +79,32 @@ func (g *Guesses) Banned(key string) time.Duration {
 	if f == nil || f.until == 0 {
 		return 0
 	}
-	return time.Duration(max(0, f.until-g.clock()))
+	now := g.clock()
+	if f.known <= now {
+		return 0
+	}
+	return time.Duration(f.until - now)
 }
 
-// Fail counts a failure of key. For a key that is banned it counts nothing and
-// answers for how long that lasts. Of attempts made at once, so, no more than
-// the allowed tries are told that they were wrong.
-func (g *Guesses) Fail(key string) time.Duration {
+func (g *Guesses) fail(key string) time.Duration {
 	now := g.clock()
 	s := g.keys.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.use(key, now)
-	if f.until > now {
+	if f.known > now {
 		return time.Duration(f.until - now)
 	}
 	f.forget(now - g.window)
 	f.at = append(f.at, now)
 	if len(f.at) >= g.tries {
-		f.at, f.until = nil, now+g.ban
+		f.at, f.until = nil, now+g.lasts
+		f.known = f.until
 	}
 	return 0
 }
 
-// Forgive takes back up to most of the failures counted last for key, and
-// answers how many these were. It ends no ban.
-func (g *Guesses) Forgive(key string, most int) int {
+func (g *Guesses) forgive(key string, most int) int {
 	now := g.clock()
 	s := g.keys.shard(key)
 	s.mu.Lock()
@@ -106,7 +119,16 @@ func (g *Guesses) Forgive(key string, most int) int {
 	return n
 }
 
-func (g *Guesses) clock() int64 { return int64(g.now().Sub(g.began)) }
+// ban remembers that a store bans key until then. Within known, nobody has to
+// ask it again.
+func (g *Guesses) ban(key string, until, known int64) {
+	s := g.keys.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.use(key, g.clock()); f.known < known {
+		f.until, f.known = until, known
+	}
+}
 
 // Throttled implements outpost.Throttled.
 func (e *ThrottledError) Throttled() time.Duration { return e.RetryAfter }

@@ -80,11 +80,11 @@ func TestGuesses(t *testing.T) {
 				got := time.Duration(0)
 				switch s.do {
 				case "fail":
-					got = g.Fail(s.key)
+					got = g.fail(s.key)
 				case "forgive":
-					got = time.Duration(g.Forgive(s.key, 2))
+					got = time.Duration(g.forgive(s.key, 2))
 				default:
-					got = g.Banned(s.key)
+					got = g.banned(s.key)
 				}
 				if got != s.want {
 					t.Fatalf("step %d: %s %s: got %s, want %s", i, s.do, s.key, got, s.want)
@@ -100,7 +100,7 @@ func TestOfManyGuessesAtOnceOnlyTheTriesAreTold(t *testing.T) {
 	var all sync.WaitGroup
 	for range 200 {
 		all.Go(func() {
-			if g.Fail("bob") == 0 {
+			if g.fail("bob") == 0 {
 				told.Add(1)
 			}
 		})
@@ -116,12 +116,12 @@ func TestFailuresOf100000NamesLeaveMemoryBounded(t *testing.T) {
 	g := NewGuesses(5, time.Minute, time.Minute, 10_000, now.now)
 	for i := range 100_000 {
 		now.forward(time.Millisecond)
-		g.Fail(fmt.Sprint("name ", i))
+		g.fail(fmt.Sprint("name ", i))
 	}
 	if n := g.keys.len(); n > 10_000 {
 		t.Fatalf("%d are kept", n)
 	}
-	if g.Banned("never seen"); g.keys.find("never seen") {
+	if g.banned("never seen"); g.keys.find("never seen") {
 		t.Fatal("looking keeps a key")
 	}
 }

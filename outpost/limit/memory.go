@@ -28,21 +28,17 @@ const forever = math.MaxInt64 / 2
 type Memory struct {
 	requests   int
 	per, grain int64 // nanoseconds
-	now        func() time.Time
-	began      time.Time
+	clock      func() int64
 	windows    *table[window]
 }
 
 // New makes a Memory that admits requests in every window of the length per.
 // When either is not positive, it admits nothing. now is time.Now when nil.
 func New(requests int, per time.Duration, now func() time.Time) *Memory {
-	if now == nil {
-		now = time.Now
-	}
 	if per <= 0 {
 		requests, per = 0, time.Second
 	}
-	m := &Memory{requests: max(requests, 0), per: min(int64(per), forever), now: now, began: now()}
+	m := &Memory{requests: max(requests, 0), per: min(int64(per), forever), clock: since(now)}
 	if requests > marks {
 		m.grain = m.per / marks
 	}
@@ -53,7 +49,7 @@ func New(requests int, per time.Duration, now func() time.Time) *Memory {
 // Take counts one request of key and says whether it is admitted. It does not
 // wait and its error is always nil.
 func (m *Memory) Take(_ context.Context, key string) (Limit, error) {
-	now := int64(m.now().Sub(m.began))
+	now := m.clock()
 	s := m.windows.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,7 +58,7 @@ func (m *Memory) Take(_ context.Context, key string) (Limit, error) {
 
 // Full reports whether Take would refuse key now. It counts nothing.
 func (m *Memory) Full(key string) bool {
-	now := int64(m.now().Sub(m.began))
+	now := m.clock()
 	s := m.windows.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()

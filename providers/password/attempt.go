@@ -3,15 +3,21 @@ package password
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"net/netip"
+	"time"
 
 	"github.com/akprox/akprox/outpost"
 	"github.com/akprox/akprox/outpost/limit"
 	"github.com/akprox/akprox/providers/password/hash"
 	"github.com/akprox/akprox/providers/password/users"
 )
+
+// patience bounds what the check of one password waits for a store that counts
+// failures.
+const patience = 5 * time.Second
 
 // attempt is one presented user name and password.
 type attempt struct {
@@ -20,7 +26,7 @@ type attempt struct {
 	user     *users.Known // nil when there is none of this name
 	password string
 	digest   [sha256.Size]byte // of the password
-	names    *limit.Guesses    // where failures for the name are counted
+	names    limit.Failures    // where failures for the name are counted
 	name     string            // under this key
 	address  string            // "" when not known, and then not counted
 }
@@ -41,16 +47,45 @@ func (u *Users) attempt(login, password string, client netip.Addr) *attempt {
 	return a
 }
 
-// throttled answers a ThrottledError while the user or the address is banned.
-func (a *attempt) throttled() error {
-	banned := a.names.Banned(a.name)
-	if a.address != "" {
-		banned = max(banned, a.owner.addresses.Banned(a.address))
-	}
-	if banned > 0 {
+// throttled answers a ThrottledError while the user or the address is banned,
+// and an error wrapping outpost.ErrUnavailable when that cannot be told.
+func (a *attempt) throttled(ctx context.Context) error {
+	banned, err := a.both(func(f limit.Failures, key string) (time.Duration, error) { return f.Banned(ctx, key) })
+	return refusal(banned, err)
+}
+
+// refusal answers why an attempt is refused; nil when it is not.
+func refusal(banned time.Duration, err error) error {
+	switch {
+	case banned > 0:
 		return &ThrottledError{RetryAfter: banned}
+	case err != nil:
+		return fmt.Errorf("failures cannot be counted: %w: %w", outpost.ErrUnavailable, err)
 	}
 	return nil
+}
+
+// both asks what counts for the name and what counts for the address, at once
+// where that takes time, and answers the longer ban.
+func (a *attempt) both(ask func(f limit.Failures, key string) (time.Duration, error)) (time.Duration, error) {
+	switch {
+	case a.address == "":
+		return ask(a.names, a.name)
+	case !a.owner.shared:
+		name, err1 := ask(a.names, a.name)
+		address, err2 := ask(a.owner.addresses, a.address)
+		return max(name, address), errors.Join(err1, err2)
+	}
+	var address time.Duration
+	var err error
+	done := make(chan struct{})
+	go func() {
+		address, err = ask(a.owner.addresses, a.address)
+		close(done)
+	}()
+	name, err1 := ask(a.names, a.name)
+	<-done
+	return max(name, address), errors.Join(err1, err)
 }
 
 // verify checks the password once for all who present it at the same time from
@@ -73,22 +108,25 @@ func (a *attempt) check() (*outpost.Identity, error) {
 		return nil, fmt.Errorf("%w: %w", outpost.ErrUnavailable, err)
 	}
 	defer a.owner.pool.Leave()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	// Others may have failed while this one waited for its turn.
-	if err := a.throttled(); err != nil {
+	if err := a.throttled(ctx); err != nil {
 		return nil, err
 	}
 	h, enabled := a.hash()
 	if right := a.owner.pool.Matches(h, []byte(a.password)); !right || !enabled {
-		return nil, a.failed()
+		return nil, a.failed(ctx)
 	}
 	// And while it was checked: of many guesses at once no more than the
 	// allowed tries are told the truth.
-	if err := a.throttled(); err != nil {
+	if err := a.throttled(ctx); err != nil {
 		return nil, err
 	}
-	forgiven := a.names.Forgive(a.name, maxTries)
+	// That failures stay which a store cannot take back harms nobody else.
+	forgiven, _ := a.names.Forgive(ctx, a.name, maxTries)
 	if a.address != "" {
-		a.owner.addresses.Forgive(a.address, forgiven)
+		_, _ = a.owner.addresses.Forgive(ctx, a.address, forgiven)
 	}
 	a.user.Remember(a.digest, a.owner.clock().Add(verifiedFor))
 	return a.user.Identity, nil
@@ -105,14 +143,12 @@ func (a *attempt) hash() (h *hash.Hash, enabled bool) {
 	return a.at.Decoy(maphash.String(a.owner.seed, a.name)), false
 }
 
-// failed counts a failure.
-func (a *attempt) failed() error {
-	banned := a.names.Fail(a.name)
-	if a.address != "" {
-		banned = max(banned, a.owner.addresses.Fail(a.address))
-	}
-	if banned > 0 {
-		return &ThrottledError{RetryAfter: banned}
+// failed counts a failure. One that could not be counted is not told: guesses
+// would cost nothing.
+func (a *attempt) failed(ctx context.Context) error {
+	banned, err := a.both(func(f limit.Failures, key string) (time.Duration, error) { return f.Fail(ctx, key) })
+	if err := refusal(banned, err); err != nil {
+		return err
 	}
 	return ErrRefused
 }

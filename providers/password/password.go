@@ -67,6 +67,7 @@ type Options struct {
 	UsersFile    string // "" for none
 	HtpasswdFile string // "" for none
 	Throttle     Throttle
+	Shared       limit.Tallier    // counts failures for all processes that share it; nil: they are counted here alone
 	Parallel     int              // how many passwords are checked at once; half of the processors when 0
 	Now          func() time.Time // time.Now when nil
 	Warn         func(error)      // told why changed files were not taken; may be nil
@@ -79,9 +80,10 @@ type Users struct {
 	warn      func(error)
 	clock     func() time.Time
 	pool      *hash.Pool
-	known     *limit.Guesses // by user name
-	unknown   *limit.Guesses // by what was presented; apart, so that made-up names push no user's count out
-	addresses *limit.Guesses
+	known     limit.Failures // by user name
+	unknown   limit.Failures // by what was presented; apart, so that made-up names push no user's count out
+	addresses limit.Failures
+	shared    bool              // whether asking one of these takes time
 	key       [sha256.Size]byte // of digests, this process's own
 	seed      maphash.Seed
 }
@@ -104,8 +106,13 @@ func New(o Options) (*Users, error) {
 	if u.clock == nil {
 		u.clock = time.Now
 	}
-	for _, g := range []**limit.Guesses{&u.known, &u.unknown, &u.addresses} {
-		*g = limit.NewGuesses(t.Tries, t.Window, t.Ban, maxCounts, u.clock)
+	for what, counts := range map[string]*limit.Failures{"known": &u.known, "unknown": &u.unknown, "addresses": &u.addresses} {
+		if o.Shared == nil {
+			*counts = limit.NewGuesses(t.Tries, t.Window, t.Ban, maxCounts, u.clock)
+		} else {
+			*counts = limit.NewSharedGuesses(o.Shared, "password "+o.Name+" "+what, t.Tries, t.Window, t.Ban, maxCounts, u.clock)
+			u.shared = true
+		}
 	}
 	u.pool = hash.NewPool(or(o.Parallel, runtime.GOMAXPROCS(0)/2))
 	if _, err := rand.Read(u.key[:]); err != nil {
@@ -187,7 +194,8 @@ func basic(header string) (username, password string, err error) {
 // Check answers who signs in with a user name, or an e-mail address, and a
 // password from a client's address. The errors are ErrRefused,
 // a *ThrottledError, and one that wraps outpost.ErrUnavailable when too many
-// passwords are being checked or ctx ends first.
+// passwords are being checked, ctx ends first, or the store that counts
+// failures does not answer: nobody is told then what was right.
 //
 // Failures count for the user, however the name was written, and for the
 // client's address (IPv6 by /64) unless that is not known. A success takes
@@ -199,7 +207,7 @@ func (u *Users) Check(ctx context.Context, username, password string, client net
 		return nil, ErrRefused
 	}
 	a := u.attempt(login, password, client)
-	if err := a.throttled(); err != nil {
+	if err := a.throttled(ctx); err != nil {
 		return nil, err
 	}
 	if a.user != nil && a.user.Remembers(&a.digest, u.clock()) {

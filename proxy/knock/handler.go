@@ -56,6 +56,7 @@ type Options struct {
 	Excluded       []string            // paths at and under which /verify admits anybody
 	ExcludedByHost map[string][]string // the same for one host; "*" is any host that the proxy tells
 	Limits         Limits
+	Shared         limit.Tallier    // counts the limits for all processes that share it; nil: they are counted here alone
 	Now            func() time.Time // time.Now when nil
 	// Refused, when set, writes the 401 of /verify for a browser that goes to
 	// a page; everybody else gets it empty.
@@ -81,14 +82,22 @@ type Event struct {
 	Err      error      // why the store could not be asked
 }
 
+// patience bounds what a failure waits for a store that counts it.
+const patience = 5 * time.Second
+
 // addresses is how many addresses' failures are remembered at once.
 const addresses = 50_000
 
 // Handler answers the four endpoints. It is safe for concurrent use.
 type Handler struct {
 	o         Options
-	failures  *limit.Guesses // nil: no limit
-	successes *limit.Memory  // nil: no limit
+	failures  limit.Failures // nil: no limit
+	successes taker          // nil: no limit
+}
+
+// taker counts against a limit.
+type taker interface {
+	Take(ctx context.Context, key string) (limit.Limit, error)
 }
 
 // New makes a Handler, or says which exclusions are none.
@@ -107,13 +116,24 @@ func New(o Options) (*Handler, error) {
 		o.Limits.Window = time.Minute
 	}
 	h := &Handler{o: o}
-	if l := o.Limits; l.Failures > 0 {
-		h.failures = limit.NewGuesses(l.Failures, l.Window, l.Window, addresses, o.Now)
-	}
-	if l := o.Limits; l.Successes > 0 {
-		h.successes = limit.New(l.Successes, l.Window, o.Now)
-	}
+	h.count(o.Limits)
 	return h, nil
+}
+
+// count makes what counts the limits.
+func (h *Handler) count(l Limits) {
+	switch {
+	case l.Failures > 0 && h.o.Shared != nil:
+		h.failures = limit.NewSharedGuesses(h.o.Shared, "knock", l.Failures, l.Window, l.Window, addresses, h.o.Now)
+	case l.Failures > 0:
+		h.failures = limit.NewGuesses(l.Failures, l.Window, l.Window, addresses, h.o.Now)
+	}
+	switch {
+	case l.Successes > 0 && h.o.Shared != nil:
+		h.successes = limit.NewShared(h.o.Shared, "knock", l.Successes, l.Window, h.o.Now)
+	case l.Successes > 0:
+		h.successes = limit.New(l.Successes, l.Window, h.o.Now)
+	}
 }
 
 // Knock answers /knock.
@@ -145,9 +165,9 @@ func (h *Handler) Knock(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) limited(w http.ResponseWriter, r *http.Request, client netip.Addr) (Result, time.Duration) {
 	who := limit.AddressKey(client)
 	if h.failures != nil {
-		if wait := h.failures.Banned(who); wait > 0 {
+		if wait, err := h.failures.Banned(r.Context(), who); wait > 0 || err != nil {
 			unread(w, r)
-			return Result{Outcome: Limited}, wait
+			return refusal(wait, err), wait
 		}
 	}
 	var wait time.Duration
@@ -164,10 +184,21 @@ func (h *Handler) limited(w http.ResponseWriter, r *http.Request, client netip.A
 	if res.Outcome == Opened || res.Outcome == Limited || h.failures == nil {
 		return res, wait
 	}
-	if wait := h.failures.Fail(who); wait > 0 { // others have failed meanwhile
-		return Result{Outcome: Limited}, wait
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), patience) // hanging up makes no guess free
+	defer cancel()
+	if wait, err := h.failures.Fail(ctx, who); wait > 0 || err != nil { // others have failed meanwhile
+		return refusal(wait, err), wait
 	}
 	return res, 0
+}
+
+// refusal answers a knock that is not looked at, or whose result is not told:
+// its address is banned, or failures cannot be counted.
+func refusal(wait time.Duration, err error) Result {
+	if wait > 0 {
+		return Result{Outcome: Limited}
+	}
+	return Result{Outcome: Failed, Err: err}
 }
 
 // knock does everything but the limits. The key is known before the body is
