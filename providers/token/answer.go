@@ -42,7 +42,7 @@ func (i *Introspection) introspect(ctx context.Context, token string) (active, e
 		return active{}, i.failed(&Unavailable{Cause: "introspection: bad answer: " + err.Error()})
 	}
 	i.failure.Store(nil)
-	a.observed = began // what the issuer said may be as old as the question
+	a.observed, a.answer = began, body // what the issuer said may be as old as the question
 	return a, err
 }
 

@@ -51,6 +51,7 @@ func (u *Unavailable) Unwrap() error { return outpost.ErrUnavailable }
 type Stats struct {
 	Hits, NegativeHits uint64 // answered by a cache: with an identity, with a refusal
 	Misses             uint64 // checked, or asked about
+	Shared             uint64 // of those, answered by what another outpost was told
 	Evicted            uint64 // left a cache before their time, for want of room
 	Entries, Negative  int    // in the caches now, expired ones not counted
 }

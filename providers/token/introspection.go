@@ -45,6 +45,7 @@ type IntrospectionOptions struct {
 	Audience      []string      // when set, one of them must be in "aud"
 	ClientIDs     []string      // when set, "client_id" must be one of them
 	Claims        Claims        // Username "" means username
+	Shared        Shared        // where outposts keep answers for each other; nil: each asks for itself
 	UserAgent     string        // "" means akprox
 	RootCAs       *x509.CertPool
 	Now           func() time.Time
@@ -63,13 +64,14 @@ type Introspection struct {
 	opts    IntrospectionOptions
 	salt    recent.Digest
 	client  *call.Client
+	shared  *sharing // nil when answers are not shared
 	flight  singleflight.Group
 	good    *recent.Cache[active]
 	bad     *recent.Cache[*Error]
 	pause   atomic.Int64 // until when nobody is asked, in Unix nanoseconds
 	louded  atomic.Int64 // when Loud was last told, in Unix nanoseconds
 	failure atomic.Pointer[Unavailable]
-	counts  struct{ hits, refusals, misses atomic.Uint64 }
+	counts  struct{ hits, refusals, misses, shared atomic.Uint64 }
 }
 
 // active is a token that its issuer vouches for.
@@ -79,6 +81,7 @@ type active struct {
 	exp      time.Time // the zero time when the issuer did not say
 	size     int       // about the bytes that id takes
 	observed time.Time // when the issuer said so
+	answer   []byte    // what it said; nil once that is in the cache
 }
 
 var _ outpost.Credential = (*Introspection)(nil)
@@ -103,6 +106,9 @@ func NewIntrospection(o IntrospectionOptions) (*Introspection, error) {
 	i := &Introspection{opts: o, good: recent.New[active](o.MaxEntries), bad: recent.New[*Error](o.MaxEntries)}
 	i.salt = sha256.Sum256(fmt.Appendf(nil, "introspection %q %q %q %q %q %q %q %q",
 		o.Name, o.URL, o.ClientID, o.Auth, o.Issuer, o.Audience, o.ClientIDs, o.Claims))
+	if o.Shared != nil && o.Cache > 0 {
+		i.shared = &sharing{store: o.Shared, now: o.Now, wait: o.Timeout}
+	}
 	i.client = call.New(call.Options{Timeout: o.Timeout, UserAgent: o.UserAgent, RootCAs: o.RootCAs, Observe: o.Observe})
 	return i, nil
 }
@@ -202,25 +208,83 @@ func (i *Introspection) ask(key recent.Digest, token string) (*outpost.Identity,
 	} else if refused != nil {
 		return nil, refused
 	}
+	if i.shared != nil {
+		if t := i.shared.await(context.Background(), key); t != nil {
+			a, err := i.rejudge(t)
+			if id, _, err := i.keep(key, a, err); id != nil || errors.As(err, new(*Error)) {
+				i.counts.shared.Add(1)
+				return id, err
+			}
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), i.opts.Timeout)
 	defer cancel()
 	a, err := i.introspect(ctx, token)
+	if errors.As(err, new(*Error)) {
+		a.observed = i.opts.Now()
+	}
+	t := told{Observed: a.observed.UnixMilli(), Answer: a.answer}
+	id, until, err := i.keep(key, a, err)
+	if i.shared != nil {
+		i.share(key, token, t, until, err)
+	}
+	return id, err
+}
+
+// share tells the other outposts what became of a question.
+func (i *Introspection) share(key recent.Digest, token string, t told, until time.Time, err error) {
+	var refused *Error
+	switch {
+	case errors.As(err, &refused):
+		i.shared.keep(key, token, told{Observed: t.Observed, Refused: refused.Description}, until)
+	case err != nil:
+		i.shared.release(key)
+	default:
+		i.shared.keep(key, token, t, until)
+	}
+}
+
+// keep remembers what became of a question, and answers until when.
+func (i *Introspection) keep(key recent.Digest, a active, err error) (*outpost.Identity, time.Time, error) {
 	now := i.opts.Now()
 	var refused *Error
 	if errors.As(err, &refused) {
-		i.bad.Put(key, refused, sizeOf(nil), now, now.Add(i.opts.NegativeCache))
-		return nil, refused
+		until := a.observed.Add(i.opts.NegativeCache)
+		i.bad.Put(key, refused, sizeOf(nil), now, until)
+		return nil, until, refused
 	}
 	if err != nil {
-		return nil, err
+		return nil, now, err
 	}
 	until := a.observed.Add(i.opts.Cache)
 	if !a.exp.IsZero() && a.exp.Before(until) { // RFC 7662, section 4: never beyond exp
 		until = a.exp
 	}
+	a.answer = nil
 	i.good.Put(key, a, a.size, now, until)
-	return a.id, nil
+	return a.id, until, nil
 }
+
+// rejudge judges what another outpost was told as if it had been told here. An
+// error that is no *Error means that it is of no use.
+func (i *Introspection) rejudge(t *told) (a active, err error) {
+	believed := i.opts.Cache
+	if t.Refused != "" {
+		err, believed = bad("%s", t.Refused), i.opts.NegativeCache
+	} else {
+		a, err = i.judge(t.Answer)
+	}
+	now := i.opts.Now()
+	if a.observed = time.UnixMilli(t.Observed); a.observed.After(now) { // by a clock that is ahead of ours
+		a.observed = now
+	}
+	if !now.Before(a.observed.Add(believed)) {
+		err = errTooOld
+	}
+	return a, err
+}
+
+var errTooOld = errors.New("what another outpost was told is too old")
 
 // Ready answers nil unless the newest question could not be answered. It does
 // no I/O.
@@ -235,7 +299,7 @@ func (i *Introspection) Ready() error {
 func (i *Introspection) Stats() Stats {
 	now := i.opts.Now()
 	return Stats{
-		Hits: i.counts.hits.Load(), NegativeHits: i.counts.refusals.Load(), Misses: i.counts.misses.Load(),
+		Hits: i.counts.hits.Load(), NegativeHits: i.counts.refusals.Load(), Misses: i.counts.misses.Load(), Shared: i.counts.shared.Load(),
 		Evicted: i.good.Evicted() + i.bad.Evicted(),
 		Entries: i.good.Count(now), Negative: i.bad.Count(now),
 	}
