@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -13,22 +14,31 @@ import (
 )
 
 // cookies writes and reads the session cookie: a random id, signed by
-// securecookie together with the cookie's name.
-type cookies struct{ codec *securecookie.SecureCookie }
+// securecookie together with the cookie's name. The first codec signs.
+type cookies []securecookie.Codec
 
-func newCookies(hashKey []byte) cookies {
-	codec := securecookie.New(hashKey, nil)
-	codec.SetSerializer(securecookie.NopEncoder{})
-	codec.MaxAge(0) // the record's own limits decide
-	codec.MaxLength(maxCookie)
-	return cookies{codec}
+func newCookies(keys [][]byte) cookies {
+	codecs := make(cookies, len(keys))
+	for i, key := range keys {
+		codec := securecookie.New(key, nil)
+		codec.SetSerializer(securecookie.NopEncoder{})
+		codec.MaxAge(0) // the record's own limits decide
+		codec.MaxLength(maxCookie)
+		codecs[i] = codec
+	}
+	return codecs
 }
 
 // maxCookie bounds a cookie's value in bytes; a longer one is not ours.
 const maxCookie = 512
 
+var errNoKey = errors.New("there is no key to sign a cookie with")
+
 func (c cookies) make(reach outpost.CookieReach, id []byte, life time.Duration) (*http.Cookie, error) {
-	value, err := c.codec.Encode(reach.Name, id)
+	if len(c) == 0 {
+		return nil, errNoKey
+	}
+	value, err := c[0].Encode(reach.Name, id)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +63,7 @@ func (c cookies) read(name, value string) ([]byte, bool) {
 	if _, err := base64.URLEncoding.Strict().DecodeString(value); err != nil || strings.ContainsAny(value, "\r\n") {
 		return nil, false
 	}
-	if len(value) > maxCookie || c.codec.Decode(name, value, &id) != nil || len(id) != 32 {
+	if len(value) > maxCookie || len(c) == 0 || securecookie.DecodeMulti(name, value, &id, c...) != nil || len(id) != 32 {
 		return nil, false
 	}
 	return id, true

@@ -3,107 +3,69 @@ package session
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/akprox/akprox/outpost"
-	"github.com/akprox/akprox/outpost/store"
 )
 
-// Credential answers the kind that reads app's session cookie for sign-ins at
-// one provider. A cookie that is unknown, malformed or expired is "not mine".
-func (s *Sessions) Credential(provider string, cookie outpost.CookieReach, life outpost.Lifetimes) outpost.Credential {
-	return &credential{sessions: s, provider: provider, cookie: cookie.Name, life: life}
+// Credential answers the kind that reads a session cookie for sign-ins at one
+// provider: those of another provider, or of the same one when it was another
+// issuer or another client of it, are not its own. issuer is nil where people
+// have a password. A cookie that is unknown, malformed or expired is "not mine".
+func (s *Sessions) Credential(provider string, issuer outpost.Issuer, cookie outpost.CookieReach, life outpost.Lifetimes) outpost.Credential {
+	return &credential{sessions: s, way: wayOf(provider, issuer), cookie: cookie.Name, life: life}
 }
 
 type credential struct {
 	sessions *Sessions
-	provider string
+	way      way
 	cookie   string
 	life     outpost.Lifetimes
+}
+
+// way is how the people of a session have signed in, as the document has it
+// now.
+type way struct {
+	provider, party string
+	issuer          outpost.Issuer  // nil: with a password
+	renewer         outpost.Renewer // nil: it renews nothing
+}
+
+// named is an optional power of an Issuer: it says who it is, and who we are
+// there.
+type named interface {
+	IssuerURL() string
+	ClientID() string
+}
+
+func wayOf(provider string, issuer outpost.Issuer) way {
+	w := way{provider: provider, issuer: issuer}
+	w.renewer, _ = issuer.(outpost.Renewer)
+	if n, ok := issuer.(named); ok {
+		w.party = party(n.IssuerURL(), n.ClientID())
+	}
+	return w
+}
+
+// admits reports whether rec is of a sign-in this way.
+func (w way) admits(rec *Record) bool {
+	return rec.Identity.Provider == w.provider && rec.Party == w.party
 }
 
 // Identify implements outpost.Credential.
 func (c *credential) Identify(ctx context.Context, r *outpost.Request) (*outpost.Identity, error) {
 	found, n := cookieValues(r.Header, c.cookie)
 	for _, value := range found[:n] {
-		rec, err := c.sessions.find(ctx, c.cookie, value, c.life)
+		e, now, err := c.sessions.find(ctx, c.cookie, value, c.life)
 		switch {
-		case err == nil && rec.Identity.Provider == c.provider:
-			return rec.Identity, nil
-		case err != nil && !errors.Is(err, outpost.ErrNoCredential):
+		case errors.Is(err, outpost.ErrNoCredential):
+		case err != nil:
 			return nil, err
+		case c.way.admits(e.record):
+			if c.way.renewer != nil && e.due(now, c.life.Refresh) {
+				c.sessions.renew(c.way, e, c.life, now)
+			}
+			return e.record.Identity, nil
 		}
 	}
 	return nil, outpost.ErrNoCredential
-}
-
-// find answers the live record behind a cookie's value, from memory when it
-// was seen before.
-func (s *Sessions) find(ctx context.Context, cookie, value string, life outpost.Lifetimes) (*Record, error) {
-	now := s.now()
-	e := s.seen.get(value)
-	if e == nil || !e.alive(now, life) { // what is held may be older than what is kept
-		var err error
-		if e, err = s.load(ctx, cookie, value); err != nil {
-			return nil, err
-		}
-	}
-	if e.record.Cookie != cookie || !e.alive(now, life) {
-		return nil, outpost.ErrNoCredential
-	}
-	s.extend(ctx, value, e, now, life)
-	return e.record, nil
-}
-
-// load reads a record from the store and remembers it, unless any session was
-// ended meanwhile.
-func (s *Sessions) load(ctx context.Context, cookie, value string) (*entry, error) {
-	epoch := s.seen.epoch.Load()
-	id, ok := s.cookies.Load().read(cookie, value)
-	if !ok {
-		return nil, outpost.ErrNoCredential
-	}
-	item, err := s.store.Get(ctx, key(id))
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, outpost.ErrNoCredential
-	}
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	rec := decode(item.Value)
-	if rec == nil {
-		return nil, outpost.ErrNoCredential
-	}
-	e := &entry{key: key(id), record: rec}
-	e.expires.Store(item.Expires.UnixNano())
-	s.seen.put(value, e, epoch)
-	return e, nil
-}
-
-// extend moves the idle limit once a tenth of it has gone by, in the
-// background: no request waits for it, and one that fails is tried again by
-// the next.
-func (s *Sessions) extend(ctx context.Context, value string, e *entry, now time.Time, life outpost.Lifetimes) {
-	until := now.Add(life.Idle)
-	if end := e.record.Created.Add(life.Absolute); until.After(end) {
-		until = end
-	}
-	if until.UnixNano()-e.expires.Load() < int64(life.Idle/10) {
-		return
-	}
-	toucher, ok := s.store.(store.Toucher)
-	if !ok || !e.busy.CompareAndSwap(false, true) {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	go func() {
-		defer cancel()
-		defer e.busy.Store(false)
-		switch err := toucher.Touch(ctx, e.key, until); {
-		case err == nil:
-			e.expires.Store(until.UnixNano())
-		case errors.Is(err, store.ErrNotFound):
-			s.seen.forget(value) // ended by somebody else
-		}
-	}()
 }

@@ -1,11 +1,14 @@
 package session
 
 import (
+	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/akprox/akprox/outpost"
+	"github.com/akprox/akprox/outpost/store"
 )
 
 // maxSeen bounds how many sessions are held decoded in memory. The others are
@@ -14,22 +17,71 @@ const maxSeen = 50_000
 
 // entry is a session held decoded.
 type entry struct {
-	key     string
-	record  *Record
-	expires atomic.Int64 // Unix nanoseconds
-	busy    atomic.Bool  // an extension is under way
+	key, value string // in the store, and of the cookie
+	tags       []string
+	record     *Record
+	era        *era
+	expires    atomic.Int64 // Unix nanoseconds
+	touching   atomic.Bool  // an extension is under way
+
+	renewed, ends int64 // Unix nanoseconds: when the issuer vouched, and before the access token ends
+	next          tries
+}
+
+// tries is how the renewal of an entry stands.
+type tries struct {
+	running atomic.Bool
+	after   atomic.Int64 // Unix nanoseconds: none is begun before
+	failed  atomic.Int32 // in a row
+}
+
+// era is a time throughout which the store told of every change.
+type era struct{ lost atomic.Int64 } // when it ended, Unix nanoseconds; 0 while it lasts
+
+func newEntry(key, value string, rec *Record, item store.Item, at *era) *entry {
+	e := &entry{key: key, value: value, tags: item.Tags, record: rec, era: at, ends: math.MaxInt64}
+	e.expires.Store(item.Expires.UnixNano())
+	if rec.Refresh == "" {
+		return e
+	}
+	e.renewed = rec.Renewed.UnixNano()
+	if life := rec.Until.Sub(rec.Renewed); !rec.Until.IsZero() && life > 0 {
+		e.ends = rec.Renewed.Add(max(life-min(life/5, maxAhead), minEvery)).UnixNano()
+	}
+	return e
 }
 
 func (e *entry) alive(now time.Time, life outpost.Lifetimes) bool {
 	return now.UnixNano() < e.expires.Load() && now.Before(e.record.Created.Add(life.Absolute))
 }
 
+// confirmed reports whether the store would have told of a change.
+func (e *entry) confirmed() bool { return e.era.lost.Load() == 0 }
+
+// due reports whether the session is to be renewed now.
+func (e *entry) due(now time.Time, every time.Duration) bool {
+	if e.record.Refresh == "" || every <= 0 {
+		return false
+	}
+	n := now.UnixNano()
+	return n >= min(e.renewed+int64(every), e.ends) && n >= e.next.after.Load()
+}
+
 // seen holds sessions by their cookie's value, so that a check needs neither
-// the signature nor the store again. Its zero value is ready.
+// the signature nor the store again.
 type seen struct {
-	entries sync.Map // string → *entry
-	count   atomic.Int64
-	epoch   atomic.Uint64 // counts endings
+	entries sync.Map            // cookie's value → *entry
+	era     atomic.Pointer[era] // the one that lasts
+
+	mu      sync.Mutex // guards every change of entries, and what is below
+	keys    map[string]string
+	changes [256]uint64 // of the sessions whose key falls there
+}
+
+func newSeen() *seen {
+	s := &seen{keys: map[string]string{}}
+	s.era.Store(&era{})
+	return s
 }
 
 func (s *seen) get(value string) *entry {
@@ -40,45 +92,82 @@ func (s *seen) get(value string) *entry {
 	return v.(*entry)
 }
 
-// put remembers e, which was read when epoch was current. The epoch is looked
-// at again afterwards: a session that was ended between the reading and the
-// remembering must not come back.
-func (s *seen) put(value string, e *entry, epoch uint64) {
-	if s.count.Load() >= maxSeen {
+// at answers where changes of key are counted.
+func (s *seen) at(key string) *uint64 {
+	n := len(key)
+	if n < 2 {
+		return &s.changes[0]
+	}
+	return &s.changes[key[n-1]^key[n-2]<<3]
+}
+
+// mark answers what put wants to know: how things stood before the reading.
+func (s *seen) mark(key string) (uint64, *era) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return *s.at(key), s.era.Load()
+}
+
+// put remembers e, which was read after mark, unless its session has changed
+// since: one that was ended between the reading and the remembering must not
+// come back.
+func (s *seen) put(e *entry, mark uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if *s.at(e.key) != mark {
+		return
+	}
+	if len(s.keys) >= maxSeen {
 		s.shrink()
 	}
-	if _, had := s.entries.Swap(value, e); !had {
-		s.count.Add(1)
-	}
-	if s.epoch.Load() != epoch {
-		s.drop(value)
-	}
+	s.entries.Store(e.value, e)
+	s.keys[e.key] = e.value
 }
 
-// forget is called after the store has deleted the session.
-func (s *seen) forget(value string) {
-	s.epoch.Add(1)
-	s.drop(value)
+// forget drops the session under a key of the store, which has changed there.
+func (s *seen) forget(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*s.at(key)++
+	s.drop(key)
 }
 
-// forgetAll is called after the store has deleted a group of sessions.
-func (s *seen) forgetAll() {
-	s.epoch.Add(1)
-	s.entries.Range(func(k, _ any) bool { s.drop(k.(string)); return true })
-}
-
-func (s *seen) drop(value string) {
-	if _, had := s.entries.LoadAndDelete(value); had {
-		s.count.Add(-1)
+// forgetTagged is called after the store has deleted a group of sessions;
+// the tag "" is everybody's.
+func (s *seen) forgetTagged(tag string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.changes {
+		s.changes[i]++
 	}
+	s.entries.Range(func(_, v any) bool {
+		if e := v.(*entry); tag == "" || slices.Contains(e.tags, tag) {
+			s.drop(e.key)
+		}
+		return true
+	})
+}
+
+// lose ends the era: from now on, everything held has to be asked for again.
+func (s *seen) lose(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.era.Load().lost.Store(now.UnixNano())
+	s.era.Store(&era{})
+}
+
+func (s *seen) drop(key string) {
+	s.entries.Delete(s.keys[key])
+	delete(s.keys, key)
 }
 
 // shrink drops some tenth of the entries; which ones does not matter.
 func (s *seen) shrink() {
 	n := 0
-	s.entries.Range(func(k, _ any) bool {
-		s.drop(k.(string))
-		n++
-		return n < maxSeen/10
-	})
+	for key := range s.keys {
+		if n++; n > maxSeen/10 {
+			return
+		}
+		s.drop(key)
+	}
 }

@@ -20,11 +20,20 @@ import (
 
 // clock is a time that a test moves.
 type clock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu   sync.Mutex
+	now  time.Time
+	runs bool // it is the real time
 }
 
-func (c *clock) Now() time.Time { c.mu.Lock(); defer c.mu.Unlock(); return c.now }
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.runs {
+		return time.Now()
+	}
+	return c.now
+}
+
 func (c *clock) move(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -68,12 +77,12 @@ func overStores(t *testing.T, test func(t *testing.T, b *bench)) {
 }
 
 func newBench(st store.Store, c *clock) *bench {
-	b := &bench{Sessions: session.New(st, key('k'), c.Now), store: st, clock: c}
+	b := &bench{Sessions: session.New(st, [][]byte{key('k')}, session.Options{Now: c.Now}), store: st, clock: c}
 	b.app = &outpost.Application{
 		Name: "wiki", Cookie: outpost.CookieReach{Name: "akprox_12345678", Secure: true},
 		Session: outpost.Lifetimes{Idle: time.Hour, Absolute: 10 * time.Hour},
 	}
-	b.kind = b.Credential("company", b.app.Cookie, b.app.Session)
+	b.kind = b.Credential("company", nil, b.app.Cookie, b.app.Session)
 	return b
 }
 
@@ -220,7 +229,7 @@ func TestAnOldKeyIsNobody(t *testing.T) {
 	overStores(t, func(t *testing.T, b *bench) {
 		alice := b.signIn(t, "alice", "")
 		b.want(t, "alice", alice)
-		b.Rekey(key('n'))
+		b.Rekey([][]byte{key('n')})
 		b.want(t, "nobody", alice)
 	})
 }
@@ -228,7 +237,7 @@ func TestAnOldKeyIsNobody(t *testing.T) {
 func TestAnotherProvidersSessionIsNotMine(t *testing.T) {
 	overStores(t, func(t *testing.T, b *bench) {
 		alice := b.signIn(t, "alice", "")
-		b.kind = b.Credential("people", b.app.Cookie, b.app.Session)
+		b.kind = b.Credential("people", nil, b.app.Cookie, b.app.Session)
 		b.want(t, "nobody", alice)
 	})
 }
@@ -258,7 +267,7 @@ func (b *bench) settle(t *testing.T, cookie string) {
 	deadline := time.Now().Add(5 * time.Second)
 	for time.Now().Before(deadline) {
 		fresh := newBench(b.store, &clock{now: b.clock.Now().Add(50 * time.Minute)})
-		fresh.kind = fresh.Credential("company", b.app.Cookie, outpost.Lifetimes{Absolute: b.app.Session.Absolute}) // looks without moving
+		fresh.kind = fresh.Credential("company", nil, b.app.Cookie, outpost.Lifetimes{Absolute: b.app.Session.Absolute}) // looks without moving
 		if fresh.who(t, cookie) != "nobody" || b.clock.Now().Add(50*time.Minute).After(time.Date(2030, 1, 2, 13, 4, 5, 0, time.UTC)) {
 			return
 		}
@@ -272,7 +281,7 @@ func TestAShorterLimitOfANewDocumentCountsAtOnce(t *testing.T) {
 		alice := b.signIn(t, "alice", "")
 		b.clock.move(30 * time.Minute)
 		b.want(t, "alice", alice)
-		b.kind = b.Credential("company", b.app.Cookie, outpost.Lifetimes{Idle: time.Hour, Absolute: 20 * time.Minute})
+		b.kind = b.Credential("company", nil, b.app.Cookie, outpost.Lifetimes{Idle: time.Hour, Absolute: 20 * time.Minute})
 		b.want(t, "nobody", alice)
 	})
 }
@@ -318,8 +327,8 @@ func TestAStoreThatIsGoneIsUnavailable(t *testing.T) {
 func TestARecordOfGarbageIsNobody(t *testing.T) {
 	b := newBench(memory.New(memory.Options{}), &clock{now: time.Now()})
 	alice := b.signIn(t, "alice", "")
-	b.Sessions = session.New(garbled{b.store}, key('k'), b.clock.Now)
-	b.kind = b.Credential("company", b.app.Cookie, b.app.Session)
+	b.Sessions = session.New(garbled{b.store}, [][]byte{key('k')}, session.Options{Now: b.clock.Now})
+	b.kind = b.Credential("company", nil, b.app.Cookie, b.app.Session)
 	b.want(t, "nobody", alice)
 }
 

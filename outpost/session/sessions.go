@@ -3,53 +3,57 @@ package session
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/akprox/akprox/outpost"
 	"github.com/akprox/akprox/outpost/store"
 )
 
-// Record is what is kept of one sign-in.
-type Record struct {
-	Identity *outpost.Identity `json:"identity"`
-	Cookie   string            `json:"cookie"`        // name of the cookie it belongs to
-	SID      string            `json:"sid,omitempty"` // the issuer's session id
-	Created  time.Time         `json:"created"`
+// Options is how Sessions live. The zero value is ready.
+type Options struct {
+	Now func() time.Time // nil means time.Now
+	// Grace is how long sessions go on that this process holds while the store
+	// does not answer; see the package's comment. 0 means not at all.
+	Grace time.Duration
+	// Observe, when set, is told what became of every renewal. It must not
+	// block.
+	Observe func(Renewal)
 }
 
-// Prefix is the beginning of every session's key, for store.Counter.
-const Prefix = "session:"
-
-// Sessions makes, finds and ends sessions. Its methods are safe for
+// Sessions makes, finds, renews and ends sessions. Its methods are safe for
 // concurrent use.
 type Sessions struct {
-	store   store.Store
-	cookies atomic.Pointer[cookies]
-	seen    seen
-	now     func() time.Time
+	known
+	lanes lanes
 }
 
-// New answers Sessions kept in st, whose cookies are signed with hashKey (32
-// bytes or more, used for nothing else).
-func New(st store.Store, hashKey []byte, now func() time.Time) *Sessions {
-	s := &Sessions{store: st, now: now}
-	s.Rekey(hashKey)
+// New answers Sessions kept in st; keys are as for Rekey. If st is a
+// store.Watcher, it is watched from now on.
+func New(st store.Store, keys [][]byte, o Options) *Sessions {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Observe == nil {
+		o.Observe = func(Renewal) {}
+	}
+	s := &Sessions{known: known{store: st, seen: newSeen(), opts: o}}
+	s.Rekey(keys)
+	if w, ok := st.(store.Watcher); ok {
+		w.Watch(s.changed)
+	}
 	return s
 }
 
-// Rekey signs with hashKey from now on. Cookies signed with another key are
-// unknown from the same moment.
-func (s *Sessions) Rekey(hashKey []byte) {
-	c := newCookies(hashKey)
+// Rekey signs new cookies with the first of keys from now on, and knows those
+// signed with any of them; all others are unknown from the same moment. A key
+// has 32 bytes or more and is used for nothing else.
+func (s *Sessions) Rekey(keys [][]byte) {
+	c := newCookies(keys)
 	s.cookies.Store(&c)
-	s.seen.forgetAll()
+	s.seen.forgetTagged("")
 }
 
 // Create begins a session of app for the granted identity, under an id that
@@ -63,12 +67,13 @@ func (s *Sessions) Create(ctx context.Context, w http.ResponseWriter, r *http.Re
 	if _, err := rand.Read(id); err != nil {
 		return err
 	}
-	now := s.now()
-	value, err := json.Marshal(Record{Identity: g.Identity, Cookie: app.Cookie.Name, SID: g.SID, Created: now})
+	now := s.opts.Now()
+	rec := begun(app, g, now)
+	value, err := rec.encode()
 	if err != nil {
-		return fmt.Errorf("session record: %w", err)
+		return err
 	}
-	item := store.Item{Value: value, Expires: now.Add(min(app.Session.Idle, app.Session.Absolute)), Tags: tags(app, g)}
+	item := store.Item{Value: value, Expires: now.Add(min(app.Session.Idle, app.Session.Absolute)), Tags: tags(app.Name, rec)}
 	if err := s.store.Put(ctx, key(id), item); err != nil {
 		return fmt.Errorf("keep the session: %w", unavailable(err))
 	}
@@ -80,14 +85,35 @@ func (s *Sessions) Create(ctx context.Context, w http.ResponseWriter, r *http.Re
 	return nil
 }
 
+// begun answers the record of a sign-in. A refresh token is kept only where it
+// will be used.
+func begun(app *outpost.Application, g *outpost.Grant, now time.Time) *Record {
+	rec := &Record{Identity: g.Identity, Cookie: app.Cookie.Name, SID: g.SID, Created: now}
+	if app.SignIn == nil || app.SignIn.Provider != g.Identity.Provider {
+		return rec
+	}
+	way := wayOf(app.SignIn.Provider, app.SignIn.Issuer)
+	rec.Party = way.party
+	if way.renewer != nil && g.Refresh != "" && len(g.Refresh) <= maxRefresh {
+		rec.Refresh, rec.Renewed, rec.Until = g.Refresh, now, g.Expires
+	}
+	return rec
+}
+
 // Current answers the session of app that the request presents, or
 // outpost.ErrNoCredential.
 func (s *Sessions) Current(ctx context.Context, app *outpost.Application, h http.Header) (*Record, error) {
 	found, n := cookieValues(h, app.Cookie.Name)
 	for _, value := range found[:n] {
-		rec, err := s.find(ctx, app.Cookie.Name, value, app.Session)
-		if !errors.Is(err, outpost.ErrNoCredential) {
-			return rec, err
+		e, _, err := s.find(ctx, app.Cookie.Name, value, app.Session)
+		switch {
+		case errors.Is(err, outpost.ErrNoCredential):
+		case err != nil:
+			return nil, err
+		case app.SignIn != nil && app.SignIn.Provider == e.record.Identity.Provider &&
+			!wayOf(app.SignIn.Provider, app.SignIn.Issuer).admits(e.record):
+		default:
+			return e.record, nil
 		}
 	}
 	return nil, outpost.ErrNoCredential
@@ -104,29 +130,13 @@ func (s *Sessions) End(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	return rec, nil
 }
 
-// EndTagged ends every session that carries tag and says how many.
+// EndTagged ends every session that carries tag and says how many. When it
+// returns, none of them is accepted by this process any more; by others that
+// share the store, as soon as the store has told them.
 func (s *Sessions) EndTagged(ctx context.Context, tag string) (int, error) {
 	n, err := s.store.DeleteTagged(ctx, tag)
-	s.seen.forgetAll()
+	s.seen.forgetTagged(tag)
 	return n, unavailable(err)
-}
-
-// SubjectTag and SIDTag name the sessions of one person, and of one session at
-// the issuer.
-func SubjectTag(provider, subject string) string { return "sub:" + provider + ":" + subject }
-
-// SIDTag names the sessions that belong to one session at the issuer.
-func SIDTag(provider, sid string) string { return "sid:" + provider + ":" + sid }
-
-func tags(app *outpost.Application, g *outpost.Grant) []string {
-	t := []string{"app:" + app.Name}
-	if s := SubjectTag(g.Identity.Provider, g.Identity.Subject); len(s) <= store.MaxKey {
-		t = append(t, s)
-	}
-	if s := SIDTag(g.Identity.Provider, g.SID); g.SID != "" && len(s) <= store.MaxKey {
-		t = append(t, s)
-	}
-	return t
 }
 
 // end deletes every record that the presented cookies name.
@@ -139,7 +149,7 @@ func (s *Sessions) end(ctx context.Context, h http.Header, app *outpost.Applicat
 			continue
 		}
 		item, err := s.store.Take(ctx, key(id))
-		s.seen.forget(value)
+		s.seen.forget(key(id))
 		if errors.Is(err, store.ErrNotFound) {
 			continue
 		}
@@ -151,22 +161,6 @@ func (s *Sessions) end(ctx context.Context, h http.Header, app *outpost.Applicat
 		}
 	}
 	return ended, nil
-}
-
-// key is where the session with this id stands; only a hash, so that a reader
-// of the store cannot make the cookie.
-func key(id []byte) string {
-	sum := sha256.Sum256(id)
-	return Prefix + base64.RawURLEncoding.EncodeToString(sum[:])
-}
-
-// decode answers nil for a record that is not one of ours.
-func decode(value []byte) *Record {
-	var rec Record
-	if err := json.Unmarshal(value, &rec); err != nil || rec.Identity == nil || rec.Cookie == "" {
-		return nil
-	}
-	return &rec
 }
 
 // unavailable marks an error of the store as "nobody could be asked".

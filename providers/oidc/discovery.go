@@ -33,8 +33,9 @@ type metadata struct {
 // that it does not know.
 type keys struct {
 	goidc.KeySet
-	url  string
-	made time.Time
+	logout goidc.KeySet // the same for logout tokens: see sparing
+	url    string
+	made   time.Time
 }
 
 // document is the part of the discovery document that go-oidc does not tell
@@ -134,7 +135,7 @@ func (p *Provider) keysOf(url string, before *metadata) *keys {
 		return before.keys
 	}
 	ctx := goidc.ClientContext(context.Background(), p.calls.Keys)
-	return &keys{KeySet: goidc.NewRemoteKeySet(ctx, url), url: url, made: now}
+	return &keys{KeySet: goidc.NewRemoteKeySet(ctx, url), logout: p.logoutKeys(url), url: url, made: now}
 }
 
 // discoveryProblem says in words why discovery failed, and what to do.

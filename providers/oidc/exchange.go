@@ -67,7 +67,7 @@ func (p *Provider) Exchange(ctx context.Context, q outpost.AuthQuery, code strin
 		return nil, p.tokenProblem(err, code, q.Verifier, p.opts.ClientSecret)
 	}
 	raw, _ := token.Extra("id_token").(string)
-	told, err := p.verify(ctx, known, raw, token.AccessToken, q.Nonce)
+	told, err := p.verify(ctx, known, raw, token.AccessToken, sameNonce(q.Nonce))
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,12 @@ func (p *Provider) tokenProblem(err error, secrets ...string) error {
 	case status >= http.StatusMultipleChoices && status < http.StatusBadRequest:
 		return p.unavailable(fmt.Sprintf("the token endpoint redirects (%d), and redirects are not followed", status))
 	}
-	refusal := &ResponseError{Code: knownCode(said.ErrorCode), Status: status, Description: said.ErrorDescription}
+	return p.refusal(said, secrets...)
+}
+
+// refusal makes the error of a token endpoint that said no.
+func (p *Provider) refusal(said *oauth2.RetrieveError, secrets ...string) error {
+	refusal := &ResponseError{Code: knownCode(said.ErrorCode), Status: said.Response.StatusCode, Description: said.ErrorDescription}
 	for _, s := range secrets {
 		if s != "" {
 			refusal.Description = strings.ReplaceAll(refusal.Description, s, "…")

@@ -21,6 +21,7 @@ type Options struct {
 	ClientID       string
 	ClientSecret   string         // "" makes a public client, which PKCE alone protects
 	Scopes         []string       // must hold openid; none means openid, profile, email
+	Prompt         string         // of a sign-in that asks for none itself (OIDC Core 3.1.2.1); some issuers give refresh tokens only with consent
 	Claims         Claims         // Username "" means preferred_username
 	Timeout        time.Duration  // of one call to the issuer; 0 means 5 s, at most 60 s
 	UserAgent      string         // "" means akprox
@@ -28,7 +29,7 @@ type Options struct {
 	Now            func() time.Time
 
 	// Observe, when set, is told of every call to the issuer: its kind
-	// (discovery, token, jwks, userinfo), how long it took, and why it
+	// (discovery, token, refresh, jwks, userinfo), how long it took, and why it
 	// failed. The error holds no secret.
 	Observe func(call string, took time.Duration, err error)
 	// Changed, when set, is told whenever the answer of Ready turns from
@@ -58,10 +59,19 @@ func (o *Options) check() error {
 			problems = append(problems, fmt.Errorf("scopes: %q is no scope (RFC 6749, section 3.3); write one scope for each entry", s))
 		}
 	}
+	if !isPrompt(o.Prompt) {
+		problems = append(problems, fmt.Errorf("prompt: %q is not consent, login or select_account", o.Prompt))
+	}
 	if o.Timeout < 0 || o.Timeout > time.Minute {
 		problems = append(problems, fmt.Errorf("timeout: %s is not between 0 and 60s", o.Timeout))
 	}
 	return errors.Join(problems...)
+}
+
+// isPrompt reports whether every sign-in may ask for s: none would end those
+// that need a person.
+func isPrompt(s string) bool {
+	return s == "" || s == "consent" || s == "login" || s == "select_account"
 }
 
 func (o *Options) fill() {

@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,10 +82,21 @@ func (p *Provider) AuthURL(ctx context.Context, q outpost.AuthQuery) (string, er
 		oauth2.S256ChallengeOption(q.Verifier),
 		oauth2.SetAuthURLParam("nonce", q.Nonce),
 	}
-	if q.Prompt != "" {
-		options = append(options, oauth2.SetAuthURLParam("prompt", q.Prompt))
+	if prompt := p.prompt(q.Prompt); prompt != "" {
+		options = append(options, oauth2.SetAuthURLParam("prompt", prompt))
 	}
 	return p.client(known, q).AuthCodeURL(q.State, options...), nil
+}
+
+// prompt answers what one sign-in asks for, and what every one does.
+func (p *Provider) prompt(asked string) string {
+	switch {
+	case asked == "" || p.opts.Prompt == "" || asked == p.opts.Prompt:
+		return cmp.Or(asked, p.opts.Prompt)
+	case asked == "none":
+		return asked // stands alone
+	}
+	return asked + " " + p.opts.Prompt
 }
 
 // EndSessionURL implements outpost.Issuer (OIDC RP-Initiated Logout 1.0,

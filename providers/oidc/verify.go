@@ -35,11 +35,23 @@ func (w *witness) VerifySignature(ctx context.Context, jwt string) ([]byte, erro
 	return payload, err
 }
 
+// nonceRule reports whether the nonce of an ID token is right; "" is none.
+type nonceRule func(nonce string) bool
+
+// sameNonce demands the nonce of one sign-in.
+func sameNonce(want string) nonceRule {
+	return func(got string) bool { return subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1 }
+}
+
+// errClock marks an ID token that is not good now, but would be at another
+// time.
+var errClock = errors.New("or the clocks differ")
+
 // verify checks an ID token that came straight from the token endpoint
 // (OIDC Core 3.1.3.7) and answers its claims. go-oidc checks form, algorithm,
 // signature, issuer, audience, expiry and nbf; its clock is set back by the
 // leeway. The rest is checked here.
-func (p *Provider) verify(ctx context.Context, known *metadata, raw, accessToken, nonce string) (claims.Set, error) {
+func (p *Provider) verify(ctx context.Context, known *metadata, raw, accessToken string, nonce nonceRule) (claims.Set, error) {
 	if raw == "" {
 		return nil, p.bad("its token answer holds no ID token; let this client have the scope openid there")
 	}
@@ -50,9 +62,12 @@ func (p *Provider) verify(ctx context.Context, known *metadata, raw, accessToken
 		Now:                  func() time.Time { return p.opts.Now().Add(-leeway) },
 	})
 	token, err := verifier.Verify(ctx, raw)
+	var late *goidc.TokenExpiredError
 	switch {
 	case w.err != nil:
 		return nil, p.keyProblem(w.err, known)
+	case errors.As(err, &late):
+		return nil, fmt.Errorf("%w (%w)", p.bad("bad ID token: "+brief(err.Error())), errClock)
 	case err != nil:
 		return nil, p.bad("bad ID token: " + brief(err.Error()))
 	}
@@ -61,7 +76,7 @@ func (p *Provider) verify(ctx context.Context, known *metadata, raw, accessToken
 		return nil, p.bad("bad ID token: " + brief(err.Error()))
 	}
 	if err := p.checkToken(token, told, accessToken, nonce); err != nil {
-		return nil, p.bad("bad ID token: " + err.Error())
+		return nil, fmt.Errorf("%w%w", p.bad("bad ID token: "), err)
 	}
 	return told, nil
 }
@@ -77,14 +92,14 @@ func (p *Provider) keyProblem(err error, known *metadata) error {
 }
 
 // checkToken checks what go-oidc leaves to its caller.
-func (p *Provider) checkToken(token *goidc.IDToken, told claims.Set, accessToken, nonce string) error {
+func (p *Provider) checkToken(token *goidc.IDToken, told claims.Set, accessToken string, nonce nonceRule) error {
 	switch {
 	case token.Subject == "":
 		return errors.New("it has no sub")
-	case subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(nonce)) != 1:
+	case !nonce(token.Nonce):
 		return errors.New("its nonce is not the one of this sign-in")
 	case token.IssuedAt.After(p.opts.Now().Add(ahead)):
-		return fmt.Errorf("it says that it was made at %s, which is in the future; set the clocks", token.IssuedAt.UTC().Format(time.RFC3339))
+		return fmt.Errorf("it says that it was made at %s, which is in the future; set the clocks (%w)", token.IssuedAt.UTC().Format(time.RFC3339), errClock)
 	case token.AccessTokenHash != "" && token.VerifyAccessToken(accessToken) != nil:
 		return errors.New("its at_hash is not that of the access token")
 	}
@@ -106,25 +121,34 @@ func (p *Provider) complete(ctx context.Context, known *metadata, told claims.Se
 	if known.issuer.UserInfoEndpoint() == "" || p.opts.Claims.Complete(told) {
 		return told, nil
 	}
+	more, err := p.userInfo(ctx, known, told["sub"], token)
+	if err != nil {
+		return nil, err
+	}
+	return told.With(more), nil
+}
+
+// userInfo asks who subject is (OIDC Core 5.3).
+func (p *Provider) userInfo(ctx context.Context, known *metadata, subject any, token *oauth2.Token) (claims.Set, error) {
 	info, err := known.issuer.UserInfo(goidc.ClientContext(ctx, p.calls.UserInfo), oauth2.StaticTokenSource(token))
 	if err != nil {
-		return nil, p.userInfoProblem(err)
+		return nil, p.userInfoProblem(err, known)
 	}
 	var more claims.Set
 	if err := info.Claims(&more); err != nil {
 		return nil, p.bad("bad userinfo answer: " + brief(err.Error()))
 	}
-	if more["sub"] != told["sub"] {
+	if more["sub"] != subject {
 		return nil, p.bad("bad userinfo answer: it is about somebody else (sub)")
 	}
-	return told.With(more), nil
+	return more, nil
 }
 
 // userInfoProblem keeps "did not answer" and "will not tell" apart.
-func (p *Provider) userInfoProblem(err error) error {
+func (p *Provider) userInfoProblem(err error, known *metadata) error {
 	var status *backchannel.StatusError
 	if errors.As(err, &status) && status.Code < 500 && status.Code != 429 {
-		return p.bad("userinfo: " + backchannel.NoAnswer(err))
+		return fmt.Errorf("issuer %s: userinfo: %s: %w", p.opts.Issuer, backchannel.Place(known.issuer.UserInfoEndpoint()), status)
 	}
 	if cause := backchannel.NoAnswer(err); cause != "" {
 		return p.unavailable("userinfo: " + cause)

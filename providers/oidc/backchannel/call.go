@@ -50,11 +50,15 @@ type Options struct {
 	Observe   func(call string, took time.Duration, failed error) // told of every call; may be nil
 }
 
+// refreshTime bounds a refresh. Nobody waits for it, and an answer that is given
+// up may have replaced the refresh token.
+const refreshTime = 20 * time.Second
+
 // Clients holds one client for each kind of call; they share connections, of
 // which there are at most 64. Proxies come from the environment.
 type Clients struct {
-	Discovery, Token, Keys, UserInfo *http.Client
-	pool                             *http.Transport
+	Discovery, Token, Refresh, Keys, UserInfo *http.Client
+	pool                                      *http.Transport
 }
 
 // NewClients makes the clients; it does no I/O.
@@ -72,16 +76,19 @@ func NewClients(o Options) Clients {
 		MaxResponseHeaderBytes: 64 << 10,
 		ForceAttemptHTTP2:      true,
 	}
-	client := func(kind string) *http.Client {
+	client := func(kind string, timeout time.Duration) *http.Client {
 		return &http.Client{
 			Transport: &caller{kind: kind, pool: pool, route: o.Route, agent: o.UserAgent, observe: o.Observe},
-			Timeout:   o.Timeout,
+			Timeout:   timeout,
 			// A redirect could carry the code and the client's secret to
 			// another host, and no issuer needs one.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}
-	return Clients{Discovery: client("discovery"), Token: client("token"), Keys: client("jwks"), UserInfo: client("userinfo"), pool: pool}
+	return Clients{
+		Discovery: client("discovery", o.Timeout), Token: client("token", o.Timeout), Refresh: client("refresh", max(o.Timeout, refreshTime)),
+		Keys: client("jwks", o.Timeout), UserInfo: client("userinfo", o.Timeout), pool: pool,
+	}
 }
 
 // CloseIdle closes the connections that nobody uses.

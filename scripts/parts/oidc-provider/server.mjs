@@ -17,7 +17,7 @@
 //   store,                   a file for sessions and tokens, for the next start
 // }
 import { generateKeyPairSync } from 'node:crypto';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
@@ -50,7 +50,9 @@ class Store {
   }
 
   save() {
-    writeFileSync(settings.store, JSON.stringify([...table]));
+    // Whole or not at all: it may be stopped at any moment.
+    writeFileSync(`${settings.store}.new`, JSON.stringify([...table]));
+    renameSync(`${settings.store}.new`, settings.store);
   }
 
   search(field, value) {
