@@ -55,7 +55,15 @@ type Form struct {
 	Action string
 	Fields []Field
 	Button string
-	Leaves bool // the answer may redirect to another site
+	Leaves bool    // the answer may redirect to another site
+	Other  *Choice // or nil
+}
+
+// Choice is another button of a form, which posts one field more.
+type Choice struct {
+	Name, Value string
+	Button      string
+	Hint        string // what it does; shown beside it, and read out with it
 }
 
 // view is a Page as the layout reads it.

@@ -149,8 +149,13 @@ func (v *visit) finish(f flow, a reply) {
 		v.fail(app, words.NotAccepted, err, anew)
 		return
 	}
-	if err := v.Sessions.Create(v.ctx, v.w, v.r, app, grant); err != nil {
-		v.fail(app, words.Unavailable, err, anew)
+	if err := v.create(app, grant, f); err != nil {
+		result := words.Unavailable
+		if errors.Is(err, errEnded) {
+			result = words.Ended
+			http.SetCookie(v.w, v.cookie(app, cookie, "", -1))
+		}
+		v.fail(app, result, err, anew)
 		return
 	}
 	http.SetCookie(v.w, v.cookie(app, cookie, "", -1))

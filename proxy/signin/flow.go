@@ -43,6 +43,7 @@ type flow struct {
 	Redirect  string `json:"redirect_url"`
 	ReturnURL string `json:"return_url"`
 	Binding   []byte `json:"binding"` // hash of the cookie's value
+	Begun     int64  `json:"begun"`   // Unix milliseconds
 }
 
 func (f flow) query(state string) outpost.AuthQuery {
@@ -87,7 +88,7 @@ func (v *visit) begin(t returnurl.Target) (location string, err error) {
 	state, binding := random(), strconv.FormatInt(now.Unix(), 36)+"."+random()
 	f := flow{
 		App: t.App.Name, Provider: t.App.SignIn.Provider, Nonce: random(), Verifier: random(),
-		Redirect: t.App.External.Origin() + v.at.Callback, ReturnURL: t.URL, Binding: hash(binding),
+		Redirect: t.App.External.Origin() + v.at.Callback, ReturnURL: t.URL, Binding: hash(binding), Begun: now.UnixMilli(),
 	}
 	location, err = t.App.SignIn.Issuer.AuthURL(v.ctx, f.query(state))
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/akprox/akprox/outpost/session"
 	"github.com/akprox/akprox/outpost/store"
 	"github.com/akprox/akprox/proxy/page"
+	"github.com/akprox/akprox/proxy/signin/backchannel"
 	"github.com/akprox/akprox/proxy/signin/returnurl"
 	"github.com/akprox/akprox/proxy/signin/words"
 )
@@ -27,6 +28,7 @@ const patience = 10 * time.Second
 // Options is what a SignIn is made of; all of it is required.
 type Options struct {
 	Applications func() *outpost.Applications // those served now
+	Issuers      map[string]outpost.Issuer    // by provider: who may send logout tokens
 	Sessions     *session.Sessions
 	Store        store.Store
 	Endpoints    []Endpoints // all that are served, those under the prefix first
@@ -44,14 +46,19 @@ const maxClientFlows = 2000
 // SignIn serves signing in and out. It is safe for concurrent use.
 type SignIn struct {
 	Options
-	own     []string // paths at and under which nobody is sent back
-	crowd   crowd
-	clients *limit.Memory // sign-ins begun by each address
+	own         []string // paths at and under which nobody is sent back
+	crowd       crowd
+	clients     *limit.Memory // sign-ins begun by each address
+	backChannel http.Handler
 }
 
 // New makes a SignIn.
 func New(o Options) *SignIn {
 	s := &SignIn{Options: o, clients: limit.New(maxClientFlows, flowLife, o.Now)}
+	s.backChannel = backchannel.New(backchannel.Options{
+		Issuers: o.Issuers, End: s.endFor, Store: o.Store, Now: o.Now,
+		Log: o.Log, RequestID: o.RequestID, Observe: o.Observe, Client: o.Client,
+	})
 	for _, e := range o.Endpoints {
 		s.own = append(s.own, e.Own...)
 	}

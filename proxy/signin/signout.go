@@ -13,7 +13,8 @@ import (
 
 // SignOut answers the handler of sign_out: it ends the sessions that the
 // browser has on this host, and sends the person to the issuer's own sign-out
-// where it has one. What another site may have caused only asks.
+// where it has one. What another site may have caused only asks. With
+// everywhere=1 it ends all sessions of the person; a link with that only asks.
 func (s *SignIn) SignOut(e Endpoints) http.Handler {
 	return s.serve(e, false, (*visit).signOut, http.MethodGet, http.MethodHead, http.MethodPost)
 }
@@ -25,8 +26,9 @@ type held struct {
 }
 
 func (v *visit) signOut() {
-	if v.meant() {
-		v.leave()
+	everywhere := v.everywhere()
+	if v.meant() && (v.r.Method == http.MethodPost || !everywhere) {
+		v.leave(everywhere)
 		return
 	}
 	found, err := v.sessions()
@@ -73,9 +75,17 @@ func (v *visit) sessions() ([]held, error) {
 }
 
 // leave ends every session that the browser has on this host, records and
-// cookies, dead cookies too.
-func (v *visit) leave() {
+// cookies, dead cookies too; everywhere, those of the same people wherever
+// they are.
+func (v *visit) leave(everywhere bool) {
 	var ended *held
+	if everywhere {
+		var err error
+		if ended, err = v.leaveEverywhere(); err != nil {
+			v.fail(nil, words.Unavailable, err, "")
+			return
+		}
+	}
 	for _, app := range v.apps.OnHost(v.host) {
 		rec, err := v.Sessions.End(v.ctx, v.w, v.r, app)
 		if err != nil {
@@ -128,7 +138,13 @@ func askSignOut(label, action, stay string) page.Page {
 	}
 	return page.Page{
 		Status: http.StatusOK, Title: "Sign out?", Lead: "You are signed in" + label + ".",
-		Form:  &page.Form{Action: action, Button: "Sign out", Leaves: true},
+		Form: &page.Form{
+			Action: action, Button: "Sign out", Leaves: true,
+			Other: &page.Choice{
+				Name: everywhereField, Value: "1", Button: "Sign out everywhere",
+				Hint: "Lost a device, or used one that is not yours? This ends your sessions in all browsers and in all applications here.",
+			},
+		},
 		Links: []page.Link{{Text: "Stay signed in", URL: stay}},
 	}
 }

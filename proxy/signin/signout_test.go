@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/akprox/akprox/proxy/signin/words"
 )
@@ -207,7 +208,7 @@ func TestUserInfo(t *testing.T) {
 		})
 	}
 	b.signIn("https://wiki.example.com/akprox/start?rd=/", "jane")
-	w.signIn.Sessions.Rekey([]byte(strings.Repeat("k", 32))) // forgets what is in memory
+	w.signIn.Sessions.Rekey([][]byte{[]byte(strings.Repeat("k", 32))}) // forgets what is in memory
 	w.store.broken.Store(true)
 	if a := b.get("https://wiki.example.com/akprox/userinfo"); a.status != 503 || a.header.Get("Retry-After") == "" {
 		t.Errorf("store down: %d %s", a.status, a.body)
@@ -215,5 +216,74 @@ func TestUserInfo(t *testing.T) {
 	w.store.broken.Store(false)
 	if a := b.get("https://wiki.example.com/akprox/userinfo"); a.status != 200 {
 		t.Errorf("healed: %d %s", a.status, a.body)
+	}
+}
+
+func TestSignOutEverywhere(t *testing.T) {
+	const here = "https://wiki.example.com/akprox/sign_out"
+	w := newWorld(t)
+	desk, phone, other := w.browser(), w.browser(), w.browser()
+	signIn := func() {
+		desk.signIn(wikiStart, "jane")
+		phone.signIn("https://auth.example.org/akprox/start?rd=https://git.example.org/", "jane")
+	}
+	elsewhere := func() int { return phone.get("https://git.example.org/akprox/userinfo").status }
+	post := func(headers ...string) answer {
+		return desk.sendBody("POST", here, "everywhere=1", append(headers, formType)...)
+	}
+	link := func(headers ...string) answer { return desk.get(here+"?everywhere=1", headers...) }
+	signIn()
+	other.signIn(wikiStart, "bob")
+	for name, a := range map[string]answer{
+		"a form on another site":    post("Sec-Fetch-Site: cross-site"),
+		"a hidden origin":           post("Origin: null"),
+		"a link on the same site":   link("Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: navigate"),
+		"a link on another site":    link("Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"),
+		"an image on the same site": link("Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: no-cors"),
+	} {
+		if !strings.Contains(a.body, `name="everywhere" value="1" aria-describedby="other"`) || a.status != 200 && a.status != 403 {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
+	}
+	if desk.wants(200); elsewhere() != 200 {
+		t.Error("one of them ended something")
+	}
+
+	w.store.untagged.Store(true)
+	if a := post(sameOrigin); a.status != 503 || a.header.Get("Set-Cookie") != "" {
+		t.Errorf("the store is silent: %d %v", a.status, a.header)
+	}
+	w.store.untagged.Store(false)
+	desk.wants(200)
+
+	a := post(sameOrigin)
+	if a.status != 303 || !strings.HasPrefix(a.location, "https://id.example.net/end?id_token_hint=id-token-of-jane") {
+		t.Errorf("%d %q", a.status, a.location)
+	}
+	if desk.wants(401); elsewhere() != 401 {
+		t.Error("the other browser is signed in on the other host")
+	}
+	if got := desk.cookies("wiki.example.com"); len(got) != 0 {
+		t.Errorf("cookies left: %v", got)
+	}
+	other.wants(200)
+	if w.observed(words.Everywhere) != 1 {
+		t.Errorf("observed %d", w.observed(words.Everywhere))
+	}
+
+	w.clock.advance(time.Second)
+	signIn()
+	if desk.wants(200); elsewhere() != 200 {
+		t.Error("she cannot sign in again")
+	}
+	desk.send("POST", here, sameOrigin) // about this host alone
+	if desk.wants(401); elsewhere() != 200 {
+		t.Error("the plain sign-out reached elsewhere")
+	}
+	if a := post(sameOrigin); a.status != 200 || !strings.Contains(a.body, "You are signed out") {
+		t.Errorf("nobody there: %d", a.status)
+	}
+	if elsewhere() != 200 {
+		t.Error("who is not signed in here ended a session elsewhere")
 	}
 }

@@ -59,7 +59,8 @@ func newWorld(t *testing.T) *world {
 	log.SetLevel(logrus.TraceLevel)
 	w.signIn = New(Options{
 		Applications: w.apps.Load,
-		Sessions:     session.New(w.store, bytes.Repeat([]byte("k"), 32), w.clock.now),
+		Sessions:     session.New(w.store, [][]byte{bytes.Repeat([]byte("k"), 32)}, session.Options{Now: w.clock.now}),
+		Issuers:      map[string]outpost.Issuer{"company": w.issuer, "silent": mute{}},
 		Store:        w.store,
 		Endpoints:    []Endpoints{Under(testPrefixes[0]), Under(testPrefixes[1]), AuthServer()},
 		Client:       func(*http.Request) netip.Addr { return netip.MustParseAddr("198.51.100.7") },
@@ -82,6 +83,7 @@ func newWorld(t *testing.T) *world {
 	mux.Handle("/auth/sign-in", w.signIn.Page(AuthServer()))
 	mux.Handle("/auth/password-authenticate", w.signIn.Page(AuthServer()))
 	mux.Handle("/auth/sign-out", w.signIn.SignOut(AuthServer()))
+	mux.Handle("/akprox/backchannel_logout", w.signIn.BackChannel())
 	w.server = httptest.NewTLSServer(mux)
 	t.Cleanup(w.server.Close)
 	return w
@@ -266,6 +268,33 @@ type stubIssuer struct {
 	exchange  error // what Exchange answers
 	nobody    bool  // Exchange grants nobody
 	noSignOut bool
+	sid       string // of what is granted
+	meanwhile func() // while Exchange is under way
+}
+
+// mute is an issuer that sends no logout tokens.
+type mute struct{ outpost.Issuer }
+
+// LogoutToken believes tokens such as "company sub=… sid=… jti=…"; those of
+// others begin with another word, and "forged" ones are bad.
+func (i *stubIssuer) LogoutToken(_ context.Context, raw string) (*outpost.Logout, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	words := strings.Fields(raw)
+	switch {
+	case words[0] == "forged":
+		return nil, errors.New("bad logout token: its signature does not verify")
+	case words[0] != "company":
+		return nil, outpost.ErrNoCredential
+	case i.down:
+		return nil, fmt.Errorf("keys: %w", outpost.ErrUnavailable)
+	}
+	told := &outpost.Logout{Expires: time.Now().Add(time.Minute)}
+	for _, word := range words[1:] {
+		name, value, _ := strings.Cut(word, "=")
+		*map[string]*string{"sub": &told.Subject, "sid": &told.SID, "jti": &told.ID}[name] = value
+	}
+	return told, nil
 }
 
 func (i *stubIssuer) set(change func(*stubIssuer)) {
@@ -319,7 +348,10 @@ func (i *stubIssuer) Exchange(_ context.Context, q outpost.AuthQuery, code strin
 		return nil, errors.New("the query is another one than at start")
 	}
 	user := strings.TrimPrefix(code, "secret-code-of-")
-	return &outpost.Grant{Identity: &outpost.Identity{
+	if i.meanwhile != nil {
+		i.meanwhile()
+	}
+	return &outpost.Grant{SID: i.sid, Identity: &outpost.Identity{
 		Subject: "sub-" + user, Username: user, Email: user + "@example.com", Provider: "company",
 		Groups: []string{"staff"}, IDToken: "id-token-of-" + user,
 	}}, nil
@@ -342,8 +374,12 @@ func (i *stubIssuer) Ready() error { return nil }
 // breakable is a store that can be out of reach.
 type breakable struct {
 	store.Store
-	broken atomic.Bool
+	broken   atomic.Bool
+	untagged atomic.Bool  // nothing can be ended by its tag
+	silent   atomic.Value // string: keys that begin with it cannot be read
 }
+
+func (b *breakable) silentFor(prefix string) { b.silent.Store(prefix) }
 
 func (b *breakable) err() error {
 	if b.broken.Load() {
@@ -353,6 +389,9 @@ func (b *breakable) err() error {
 }
 
 func (b *breakable) Get(ctx context.Context, key string) (store.Item, error) {
+	if prefix, _ := b.silent.Load().(string); prefix != "" && strings.HasPrefix(key, prefix) {
+		return store.Item{}, fmt.Errorf("test: %w", store.ErrUnavailable)
+	}
 	if err := b.err(); err != nil {
 		return store.Item{}, err
 	}
@@ -371,6 +410,30 @@ func (b *breakable) Take(ctx context.Context, key string) (store.Item, error) {
 		return store.Item{}, err
 	}
 	return b.Store.Take(ctx, key)
+}
+
+func (b *breakable) Delete(ctx context.Context, key string) error {
+	if err := b.err(); err != nil {
+		return err
+	}
+	return b.Store.Delete(ctx, key)
+}
+
+func (b *breakable) DeleteTagged(ctx context.Context, tag string) (int, error) {
+	if err := b.err(); err != nil {
+		return 0, err
+	}
+	if b.untagged.Load() {
+		return 0, fmt.Errorf("test: %w", store.ErrUnavailable)
+	}
+	return b.Store.DeleteTagged(ctx, tag)
+}
+
+func (b *breakable) Claim(ctx context.Context, key string, item store.Item) (bool, error) {
+	if err := b.err(); err != nil {
+		return false, err
+	}
+	return b.Store.(store.Claimer).Claim(ctx, key, item)
 }
 
 func (b *breakable) Count(ctx context.Context, prefix string) (int, error) {

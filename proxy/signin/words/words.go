@@ -9,23 +9,28 @@ import (
 
 // What became of a request, in the words of log, metric and page.
 const (
-	Started       = "started"            // on the way to the issuer
-	SignedIn      = "signed_in"          // a session was made
-	SignedOut     = "signed_out"         // a session was ended
-	Unavailable   = "unavailable"        // the store could not be asked
-	IssuerDown    = "issuer_unavailable" // nor could the issuer
-	Crowded       = "too_many_flows"     // too many sign-ins in progress
-	Looping       = "sign_in_loop"       // signed in, and sent back to sign in, again and again
-	BadCallback   = "bad_callback"       // a callback that no issuer sends
-	UnknownState  = "unknown_state"      // its flow has ended, or never was
-	CookieMissing = "cookie_missing"     // begun in another browser, or its cookie is gone
-	Denied        = "issuer_denied"      // the issuer, or the person there, said no
-	Unfinished    = "issuer_unfinished"  // the issuer needs something more from the person
-	Misconfigured = "issuer_set_up"      // the issuer does not like how it is asked
-	IssuerError   = "issuer_error"       // the issuer said something else
-	NotAccepted   = "not_accepted"       // what the issuer granted is not good
-	Changed       = "changed"            // the document has changed since it began
-	NoSignIn      = "no_sign_in"         // the application has no sign-in
+	Started       = "started"               // on the way to the issuer
+	SignedIn      = "signed_in"             // a session was made
+	SignedOut     = "signed_out"            // a session was ended
+	Everywhere    = "signed_out_everywhere" // all sessions of one person were
+	IssuerOut     = "issuer_signed_out"     // sessions were ended because the issuer said so
+	BadLogout     = "bad_logout_token"      // somebody said so whom nobody believes
+	OldLogout     = "replayed_logout_token" // said before
+	Ended         = "ended_meanwhile"       // signed out while signing in
+	Unavailable   = "unavailable"           // the store could not be asked
+	IssuerDown    = "issuer_unavailable"    // nor could the issuer
+	Crowded       = "too_many_flows"        // too many sign-ins in progress
+	Looping       = "sign_in_loop"          // signed in, and sent back to sign in, again and again
+	BadCallback   = "bad_callback"          // a callback that no issuer sends
+	UnknownState  = "unknown_state"         // its flow has ended, or never was
+	CookieMissing = "cookie_missing"        // begun in another browser, or its cookie is gone
+	Denied        = "issuer_denied"         // the issuer, or the person there, said no
+	Unfinished    = "issuer_unfinished"     // the issuer needs something more from the person
+	Misconfigured = "issuer_set_up"         // the issuer does not like how it is asked
+	IssuerError   = "issuer_error"          // the issuer said something else
+	NotAccepted   = "not_accepted"          // what the issuer granted is not good
+	Changed       = "changed"               // the document has changed since it began
+	NoSignIn      = "no_sign_in"            // the application has no sign-in
 
 	WrongPassword = "wrong_password" // no such user, or another password
 	Throttled     = "throttled"      // too many of them for this user or from this address
@@ -37,7 +42,7 @@ const (
 // All lists every word.
 func All() []string {
 	return []string{
-		Started, SignedIn, SignedOut, Unavailable, IssuerDown, Crowded, Looping, BadCallback, UnknownState, CookieMissing,
+		Started, SignedIn, SignedOut, Everywhere, IssuerOut, BadLogout, OldLogout, Ended, Unavailable, IssuerDown, Crowded, Looping, BadCallback, UnknownState, CookieMissing,
 		Denied, Unfinished, Misconfigured, IssuerError, NotAccepted, Changed, NoSignIn,
 		WrongPassword, Throttled, FormExpired, BadForm, FormTooLarge,
 	}
@@ -118,6 +123,10 @@ func Explain(result string) Said {
 	case NotAccepted:
 		return say(http.StatusForbidden, "The sign-in could not be accepted",
 			"You came back from the sign-in service, but what it vouches for could not be accepted. The log has the cause.", often)
+	case Ended:
+		return say(http.StatusForbidden, "You were signed out meanwhile",
+			"While you were signing in, this sign-in was ended: at the sign-in service, or because you signed out everywhere.",
+			"If you want to go on, sign in again.")
 	case Changed:
 		return say(http.StatusConflict, "Sign-in has changed meanwhile",
 			"The settings of this application have changed since you began to sign in.", often)
