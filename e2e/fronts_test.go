@@ -29,7 +29,10 @@ type front struct {
 	sendsPrograms bool // sends programs to the sign-in, too
 	pathless      bool // does not tell the path
 	https         bool // people reach it by https
+	ownErrors     bool // shows a 503 of its own for ours
+	grpc          bool // asks over gRPC
 	believesHost  bool // tells the client's Host even where it chose the site by another
+	keepsDots     bool // hands on headers with a dot in the name
 }
 
 var (
@@ -41,6 +44,15 @@ var (
 	caddyDebian = front{name: parts.CaddyDebian, snippet: "caddy", start: startCaddy(parts.CaddyDebian)}
 	itself      = front{name: "proxy"}
 )
+
+// server is what the front asks of the document's server.
+func (f front) server(t *testing.T) string {
+	text := fmt.Sprintf("nginx_original_url: %v", f.originalURL)
+	if f.grpc {
+		text += fmt.Sprintf(`, grpc: "127.0.0.1:%d"`, parts.Port(t))
+	}
+	return text
+}
 
 // filledIn puts the program's address where a person would put it.
 func (s *stage) filledIn(printed []string) string {

@@ -85,7 +85,7 @@ func newStage(t *testing.T, f front, mode, issuer string) *stage {
 		RedirectURIs:           s.callbacks(),
 		PostLogoutRedirectURIs: []string{s.app + "/public/bye"},
 	})
-	config := s.document(fmt.Sprintf("nginx_original_url: %v", f.originalURL), parts.Port(t))
+	config := s.document(f.server(t), parts.Port(t))
 	s.begin(t, config, akproxPort)
 	if f.start != nil {
 		var printed []string
@@ -138,6 +138,7 @@ func (s *stage) document(server string, metrics int) string {
 	fmt.Fprintf(&b, `version: 1
 server: { http: %q, https: "", metrics: "127.0.0.1:%d", %s }
 store: { kind: disk, path: store }
+log: { level: trace }
 providers:
   - name: company
     kind: oidc

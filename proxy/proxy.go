@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -36,7 +37,14 @@ type Handler struct {
 	Options
 	router *mux.Router
 	auth   map[string]http.Handler // the auth endpoints, by path
+	envoy  []below                 // those that have the original path below them
 	ways   outpost.Ways            // of requests that come to us themselves
+}
+
+// below is an endpoint to which everything belongs that begins with its path.
+type below struct {
+	path   string
+	answer http.Handler // sees what follows path as the RequestURI
 }
 
 // New mounts the endpoints.
@@ -64,7 +72,12 @@ func New(o Options) *Handler {
 // mount mounts the endpoints under one prefix.
 func (h *Handler) mount(e signin.Endpoints) {
 	for _, d := range dialect.All() {
-		h.mountAuth(e.Prefix+"/auth/"+d.Name(), h.forward(d, e))
+		path, answer := e.Prefix+"/auth/"+d.Name(), h.forward(d, e)
+		if d == dialect.Envoy() {
+			h.envoy = append(h.envoy, below{path, answer})
+			continue
+		}
+		h.mountAuth(path, answer)
 	}
 	h.mountAuth(e.Prefix+"/auth", h.byQuery(e))
 	h.router.Path(e.Prefix + "/ping").HandlerFunc(ping)
@@ -73,6 +86,7 @@ func (h *Handler) mount(e signin.Endpoints) {
 	h.router.Path(e.Prefix + "/callback").Handler(h.SignIn.Callback(e))
 	h.router.Path(e.Prefix + "/sign_out").Handler(h.SignIn.SignOut(e))
 	h.router.Path(e.Prefix + "/userinfo").Handler(h.SignIn.UserInfo(e))
+	h.router.Path(e.Prefix + "/backchannel_logout").Handler(h.SignIn.BackChannel())
 	h.router.Path(e.Prefix + "/static/{name}").Handler(page.Static())
 }
 
@@ -114,6 +128,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer.ServeHTTP(w, r)
 		return
 	}
+	for _, e := range h.envoy {
+		// The path as it arrived: mux would judge and clean the decoded one.
+		if uri, ok := strings.CutPrefix(r.RequestURI, e.path); ok {
+			r = r.WithContext(r.Context())
+			r.RequestURI = uri
+			e.answer.ServeHTTP(w, r)
+			return
+		}
+	}
 	h.router.ServeHTTP(w, r)
 }
 
@@ -139,7 +162,9 @@ func (h *Handler) refusePanic(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) byQuery(e signin.Endpoints) http.Handler {
 	byName := map[string]http.Handler{}
 	for _, d := range dialect.All() {
-		byName[d.Name()] = h.forward(d, e)
+		if d != dialect.Envoy() { // whose question is the path below it
+			byName[d.Name()] = h.forward(d, e)
+		}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		word, _, _ := strings.Cut(r.URL.RawQuery, "=")
@@ -155,17 +180,37 @@ func (h *Handler) byQuery(e signin.Endpoints) http.Handler {
 // pass?
 func (h *Handler) forward(d dialect.Dialect, e signin.Endpoints) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
 		if r.ContentLength != 0 {
 			// nginx announces a body that it does not send; net/http would
 			// wait for it before answering, or take the next request for it.
 			w.Header().Set("Connection", "close")
 		}
-		req, err := d.Read(r, h.Edge)
-		app, decision := h.decide(r, req, err, e.Ways)
-		id := h.Recorder.decision(d.Name(), app, req, &decision, time.Since(start))
-		d.Write(w, r, dialect.Answer{Decision: decision, Request: req, Prefix: e.Prefix, RequestID: id})
+		d.Write(w, r, h.answer(d, r, e.Prefix, e.Ways))
 	})
+}
+
+// answer reads, decides and records.
+func (h *Handler) answer(d dialect.Dialect, r *http.Request, prefix string, ways outpost.Ways) dialect.Answer {
+	start := time.Now()
+	req, err := d.Read(r, h.Edge)
+	app, decision := h.decide(r, req, err, ways)
+	id := h.Recorder.decision(d.Name(), app, req, &decision, time.Since(start))
+	a := dialect.Answer{Decision: decision, Request: req, Prefix: prefix, RequestID: id}
+	if app != nil && decision.Reason != outpost.ReasonOwnPath {
+		a.Consumed = app.Consumed
+	}
+	return a
+}
+
+// check answers a question of Envoy's that came over gRPC.
+func (h *Handler) check(r *http.Request) (a dialect.Answer, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.Recorder.panicked(r, p)
+			a, err = dialect.Answer{}, errors.New("internal error")
+		}
+	}()
+	return h.answer(dialect.Envoy(), r, h.Prefixes[0], h.ways), nil
 }
 
 func (h *Handler) decide(r *http.Request, req *outpost.Request, err error, ways outpost.Ways) (*outpost.Application, outpost.Decision) {
@@ -244,6 +289,17 @@ func (l *Live) Applications() *outpost.Applications {
 		return h.Applications
 	}
 	return outpost.NewApplications(nil)
+}
+
+// Check decides about the request that Envoy tells of over gRPC, as package
+// extauthz made it, and records it like any other. It answers an error, and
+// then nothing else, before the first Swap and where a fault of ours ended it.
+func (l *Live) Check(r *http.Request) (dialect.Answer, error) {
+	h := l.current.Load()
+	if h == nil {
+		return dialect.Answer{}, errors.New("not ready")
+	}
+	return h.check(r)
 }
 
 // ServeHTTP implements http.Handler; before the first Swap everything is

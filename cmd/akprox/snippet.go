@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/akprox/akprox/cmd/akprox/check"
 	"github.com/akprox/akprox/outpost"
 	"github.com/akprox/akprox/proxy/dialect"
 )
@@ -25,7 +26,7 @@ func runSnippet(_ context.Context, c *console) int {
 	if err != nil {
 		return c.fail(err)
 	}
-	apps, err := standInApplications(doc, question{})
+	apps, err := standIns(doc, check.Question{})
 	if err != nil {
 		return c.fail(err)
 	}
@@ -33,7 +34,9 @@ func runSnippet(_ context.Context, c *console) int {
 	if err != nil {
 		return c.fail(err)
 	}
-	text, err := dialect.Snippet(words[0], dialect.Site{App: app, Listen: doc.Server.HTTP, Prefix: doc.Server.Prefix})
+	text, err := dialect.Snippet(words[0], dialect.Site{
+		App: app, Listen: doc.Server.HTTP, GRPC: doc.Server.GRPC, GRPCTLS: doc.Server.GRPCTLS, Prefix: doc.Server.Prefix,
+	})
 	if err != nil {
 		return c.fail(err)
 	}

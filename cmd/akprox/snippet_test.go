@@ -37,7 +37,7 @@ func TestSnippetCommand(t *testing.T) {
 		"which of two":    {first + oneMore, []string{"caddy"}, 1, nil, []string{"--app", "wiki, legacy"}},
 		"no such one":     {first, []string{"caddy", "--app", "wikki"}, 1, nil, []string{`"wikki"`, "wiki"}},
 		"proxy mode":      {first + oneMore, []string{"--app", "legacy", "caddy"}, 1, nil, []string{"upstream"}},
-		"no such proxy":   {first, []string{"envoi"}, 2, nil, []string{"nginx, ingress-nginx, traefik, traefik-labels, caddy"}},
+		"no such proxy":   {first, []string{"envoi"}, 2, nil, []string{"nginx, ingress-nginx, traefik, traefik-labels, traefik-crd, caddy, envoy, haproxy, gateway-api"}},
 		"no proxy":        {first, nil, 2, nil, []string{"DIALECT", "traefik-labels"}},
 		"bad document":    {first + "colour: blue\n", []string{"caddy"}, 1, nil, []string{"colour"}},
 	} {

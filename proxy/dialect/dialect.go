@@ -24,11 +24,12 @@ type Answer struct {
 	Request   *outpost.Request // nil when it could not be read
 	Prefix    string           // under which we were asked
 	RequestID string
+	Consumed  []string // on Allow: request headers that are for us, and not for the program
 }
 
 // All answers the dialects of the forward-auth endpoints.
 func All() []Dialect {
-	return []Dialect{nginx{}, forwarded{name: "traefik"}, Caddy()}
+	return []Dialect{nginx{}, forwarded{name: "traefik"}, Caddy(), forwarded{name: "haproxy"}, Envoy()}
 }
 
 // Caddy answers the dialect of Caddy's forward_auth.
@@ -100,7 +101,7 @@ func noTwins(h http.Header, names ...string) error {
 		if !strings.ContainsAny(key, "_.") {
 			continue
 		}
-		folded := http.CanonicalHeaderKey(strings.NewReplacer("_", "-", ".", "-").Replace(key))
+		folded := unfolded(key)
 		for _, name := range names {
 			if folded == name {
 				return outpost.Bad(outpost.ReasonHeaderTwin, name)
@@ -108,4 +109,9 @@ func noTwins(h http.Header, names ...string) error {
 		}
 	}
 	return nil
+}
+
+// unfolded answers the name that a twin is read as.
+func unfolded(twin string) string {
+	return http.CanonicalHeaderKey(strings.NewReplacer("_", "-", ".", "-").Replace(twin))
 }

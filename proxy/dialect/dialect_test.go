@@ -49,7 +49,7 @@ func forwardedLines(changes ...string) []string {
 }
 
 func TestForwardedReads(t *testing.T) {
-	for _, d := range []Dialect{forwarded{name: "traefik"}, forwarded{name: "caddy", caddy: true}} {
+	for _, d := range []Dialect{forwarded{name: "traefik"}, forwarded{name: "caddy", caddy: true}, forwarded{name: "haproxy"}} {
 		for _, row := range []struct {
 			name    string
 			changes []string

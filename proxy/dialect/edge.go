@@ -95,8 +95,9 @@ func hop(s string) (netip.Addr, bool) {
 	if err != nil {
 		ap, err := netip.ParseAddrPort(s)
 		if err != nil {
-			a, err = netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
-			if err != nil || !strings.HasPrefix(s, "[") {
+			s, open := strings.CutPrefix(s, "[")
+			s, closed := strings.CutSuffix(s, "]")
+			if a, err = netip.ParseAddr(s); err != nil || !open || !closed || !a.Is6() {
 				return netip.Addr{}, false
 			}
 		} else {

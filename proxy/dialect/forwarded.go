@@ -8,7 +8,8 @@ import (
 )
 
 // forwarded is the dialect of the proxies that tell the original request in
-// X-Forwarded-* headers: Traefik's forwardAuth and Caddy's forward_auth.
+// X-Forwarded-* headers: Traefik's forwardAuth, Caddy's forward_auth, and our
+// own Lua action for HAProxy.
 type forwarded struct {
 	name  string
 	caddy bool

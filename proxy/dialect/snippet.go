@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,9 +18,11 @@ import (
 // Site is what a reverse proxy is configured for: one application, and where
 // the proxy reaches the outpost.
 type Site struct {
-	App    *outpost.Application
-	Listen string // server.http of the document
-	Prefix string
+	App     *outpost.Application
+	Listen  string // server.http of the document
+	GRPC    string // its server.grpc
+	GRPCTLS bool
+	Prefix  string
 }
 
 // YourProgram stands in every snippet for the address of the guarded program,
@@ -31,7 +34,7 @@ var snippetFiles embed.FS
 
 // Snippets lists the names that Snippet takes.
 func Snippets() []string {
-	return []string{"nginx", "ingress-nginx", "traefik", "traefik-labels", "caddy"}
+	return []string{"nginx", "ingress-nginx", "traefik", "traefik-labels", "traefik-crd", "caddy", "envoy", "haproxy", "gateway-api"}
 }
 
 // Snippet answers the ready configuration of a reverse proxy for a site.
@@ -46,8 +49,8 @@ func Snippet(name string, s Site) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if v.Unix != "" && name != "nginx" && name != "caddy" {
-		return "", fmt.Errorf("%s cannot ask over a unix socket; give server.http a port", name)
+	if err := v.fits(name); err != nil {
+		return "", err
 	}
 	t, err := template.New("").ParseFS(snippetFiles, "snippet_*.tmpl")
 	if err != nil {
@@ -60,6 +63,7 @@ func Snippet(name string, s Site) (string, error) {
 
 // snippetView is what the templates read.
 type snippetView struct {
+	App          *outpost.Application
 	Name, ID     string // ID is Name as nginx takes it for a variable
 	External     outpost.External
 	Host, Port   string // of External; Port is never ""
@@ -72,6 +76,10 @@ type snippetView struct {
 	Address      string   // host:port of the outpost
 	Unix         string   // its socket's path instead
 	ListenPort   string
+	GRPC         string // host:port where it is asked over gRPC, or its socket's path; "" for neither
+	GRPCUnix     string // GRPC when it is a socket's path
+	GRPCPort     string
+	GRPCTLS      bool
 	YourProgram  string
 	ResponseSize int // the most that an answer of ours may hold, in bytes
 }
@@ -79,9 +87,9 @@ type snippetView struct {
 func newSnippetView(s Site) (*snippetView, error) {
 	app := s.App
 	v := &snippetView{
-		Name: app.Name, ID: notWord.ReplaceAllString(app.Name, "_"), External: app.External, Path: app.External.Path,
+		App: app, Name: app.Name, ID: notWord.ReplaceAllString(app.Name, "_"), External: app.External, Path: app.External.Path,
 		Host: canon.HostName(app.External.Host), Domain: app.Domain, Prefix: s.Prefix, Headers: app.Headers.Names(),
-		YourProgram: YourProgram, ResponseSize: 1 << 20,
+		YourProgram: YourProgram, ResponseSize: 1 << 20, GRPCTLS: s.GRPCTLS,
 	}
 	for _, name := range app.Consumed {
 		if !slices.Contains(v.Headers, name) {
@@ -95,26 +103,56 @@ func newSnippetView(s Site) (*snippetView, error) {
 	if v.Domain != "" {
 		v.HostPattern = `^(.+\.)?` + regexp.QuoteMeta(v.Domain) + `$`
 	}
+	if s.GRPC != "" {
+		v.GRPC, v.GRPCUnix, v.GRPCPort = reach(s.GRPC)
+	}
 	return v, v.outpost(s.Listen)
+}
+
+// fits refuses what a proxy cannot be told.
+func (v *snippetView) fits(name string) error {
+	switch name {
+	case "nginx", "caddy", "envoy", "haproxy":
+		return nil
+	case "gateway-api":
+		if v.GRPCUnix != "" {
+			return errors.New("gateway-api cannot ask over a unix socket; give server.grpc a port")
+		}
+		if _, err := netip.ParseAddr(strings.Trim(v.Host, "[]")); err == nil {
+			return fmt.Errorf("gateway-api knows applications by the name of their host, and %s is an address", v.Host)
+		}
+	}
+	if v.Unix != "" {
+		return fmt.Errorf("%s cannot ask over a unix socket; give server.http a port", name)
+	}
+	return nil
 }
 
 var notWord = regexp.MustCompile(`[^A-Za-z0-9]`)
 
 // outpost fills in how the proxy on the same machine reaches the outpost.
 func (v *snippetView) outpost(listen string) error {
+	if listen == "" {
+		return errors.New("server.http is empty, so no reverse proxy can ask; give it an address")
+	}
+	v.Address, v.Unix, v.ListenPort = reach(listen)
+	return nil
+}
+
+// reach answers how the proxy on the same machine reaches what listens there;
+// of a socket, address is its path, too.
+func reach(listen string) (address, unix, port string) {
 	if path, ok := strings.CutPrefix(listen, "unix:"); ok {
-		v.Unix = path
-		return nil
+		return path, path, ""
 	}
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
-		return errors.New("server.http is empty, so no reverse proxy can ask; give it an address")
+		return "", "", ""
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	v.Address, v.ListenPort = net.JoinHostPort(host, port), port
-	return nil
+	return net.JoinHostPort(host, port), "", port
 }
 
 // TLS reports whether people reach the site by https.
@@ -175,4 +213,86 @@ func (v *snippetView) Upstream() string {
 		return "unix/" + v.Unix
 	}
 	return v.Address
+}
+
+// Slug answers the application's name as files and objects are named.
+func (v *snippetView) Slug() string {
+	return asName(strings.Trim(notSlug.ReplaceAllString(v.Name, "-"), "-"))
+}
+
+var notSlug = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
+
+// DNS answers the application's name as Kubernetes names objects (RFC 1123).
+func (v *snippetView) DNS() string {
+	name := strings.ToLower(notWord.ReplaceAllString(v.Name, "-"))
+	return asName(strings.Trim(name[:min(len(name), 50)], "-"))
+}
+
+// asName answers name as one that is text in every YAML, "application" for none.
+func asName(name string) string {
+	if name == "" || !textual(name) {
+		return strings.TrimSuffix("application-"+name, "-")
+	}
+	return name
+}
+
+// textual reports whether YAML takes a word of letters, digits, "-" and "_" for
+// text: 12 is a number, and for some readers yes is true.
+func textual(word string) bool {
+	switch strings.ToLower(word) {
+	case "y", "n", "yes", "no", "true", "false", "on", "off", "null":
+		return false
+	}
+	return word != "" && word[0] > '9'
+}
+
+// Text answers the name of a header as YAML takes it for text.
+func (v *snippetView) Text(name string) string {
+	if textual(name) {
+		return name
+	}
+	return `"` + name + `"`
+}
+
+// Lower answers s in lower case, as HTTP/2 has the names of headers.
+func (v *snippetView) Lower(s string) string { return strings.ToLower(s) }
+
+// Told answers the client's headers that a decision may depend on.
+func (v *snippetView) Told() []string {
+	names := []string{"Accept", "Authorization", "Cookie", "Sec-Fetch-Mode", "Sec-Websocket-Version", "X-Api-Key", "X-Requested-With"}
+	for _, name := range v.App.Consumed {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Asked is Told and what the proxy itself adds.
+func (v *snippetView) Asked() []string {
+	return append(v.Told(), "X-Forwarded-For", "X-Forwarded-Proto")
+}
+
+// Hostnames answers the hosts of the site, as Envoy and the Gateway API write
+// them.
+func (v *snippetView) Hostnames() []string {
+	if v.Domain != "" {
+		return []string{v.Domain, "*." + v.Domain}
+	}
+	return []string{v.Host}
+}
+
+// EnvoyDomains is Hostnames with and without the port: Envoy compares both.
+func (v *snippetView) EnvoyDomains() []string {
+	names := v.Hostnames()
+	for _, name := range v.Hostnames() {
+		names = append(names, name+":"+v.Port)
+	}
+	return names
+}
+
+// EnvoyAddress answers host:port as Envoy has it.
+func (v *snippetView) EnvoyAddress(at string) string {
+	host, port, _ := net.SplitHostPort(at)
+	return fmt.Sprintf(`{ address: "%s", port_value: %s }`, host, port)
 }

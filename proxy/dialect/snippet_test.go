@@ -1,12 +1,16 @@
 package dialect
 
 import (
+	"errors"
 	"flag"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/akprox/akprox/outpost"
 )
@@ -40,9 +44,14 @@ func domain(t *testing.T) Site {
 
 // TestSnippetGolden shows whole snippets; the documentation quotes these files.
 func TestSnippetGolden(t *testing.T) {
-	sites := map[string]Site{"forward_single": single(t), "forward_domain": domain(t)}
+	overGRPC := single(t)
+	overGRPC.GRPC = "127.0.0.1:9001"
+	sites := map[string]Site{"forward_single": single(t), "forward_domain": domain(t), "grpc": overGRPC}
 	for _, name := range Snippets() {
 		for mode, s := range sites {
+			if mode == "grpc" && name != "envoy" && name != "gateway-api" {
+				continue
+			}
 			got, err := Snippet(name, s)
 			if err != nil {
 				t.Errorf("%s %s: %v", name, mode, err)
@@ -75,6 +84,8 @@ func TestSnippet(t *testing.T) {
 	passing := func(s Site) Site { s.App.Consumed = nil; return s }
 	keyed := func(s Site) Site { s.App.Consumed = []string{"Authorization", "X-Api-Key"}; return s }
 	listening := func(s Site, at string) Site { s.Listen = at; return s }
+	asking := func(s Site, at string) Site { s.GRPC = at; return s }
+	under := func(s Site, prefix string) Site { s.Prefix = prefix; return s }
 	for name, c := range map[string]struct {
 		snippet string
 		site    Site
@@ -106,7 +117,31 @@ func TestSnippet(t *testing.T) {
 		"caddy plain HTTP":   {"caddy", withPort(domain(t)), []string{"http://example.com:8000, http://*.example.com:8000 {"}, nil},
 		"caddy socket":       {"caddy", listening(single(t), "unix:/run/akprox.sock"), []string{"forward_auth unix//run/akprox.sock {"}, nil},
 		"caddy token":        {"caddy", passing(single(t)), nil, []string{"Authorization"}},
-		"ingress token":      {"ingress-nginx", passing(single(t)), nil, []string{"Authorization"}},
+		"crd path": {"traefik-crd", withPath(single(t)), []string{
+			"match: Host(`wiki.example.com`) && PathPrefix(`/team/wiki`)", "match: Host(`wiki.example.com`) && PathPrefix(`/akprox/`)",
+		}, nil},
+		"crd plain HTTP":       {"traefik-crd", withPort(single(t)), []string{"Host(`wiki.example.com`)"}, []string{"tls:", "8000"}},
+		"crd token":            {"traefik-crd", passing(single(t)), nil, []string{"Authorization"}},
+		"envoy path":           {"envoy", withPath(single(t)), []string{"path_separated_prefix: /team/wiki }", "prefix: /akprox/ }"}, []string{"prefix: / }"}},
+		"envoy plain HTTP":     {"envoy", withPort(domain(t)), []string{`- "example.com:8000"`, `- "*.example.com:8000"`, "port_value: 8000 }"}, []string{"DownstreamTlsContext"}},
+		"envoy socket":         {"envoy", listening(single(t), "unix:/run/akprox.sock"), []string{`pipe: { path: "/run/akprox.sock" }`}, nil},
+		"envoy gRPC":           {"envoy", asking(single(t), ":9001"), []string{"grpc_service:", `{ address: "127.0.0.1", port_value: 9001 }`}, []string{"http_service", "UpstreamTls"}},
+		"envoy gRPC socket":    {"envoy", asking(single(t), "unix:/run/grpc.sock"), []string{`pipe: { path: "/run/grpc.sock" }`}, nil},
+		"envoy token":          {"envoy", passing(single(t)), []string{`- exact: "x-api-key"`}, []string{"request_headers_to_remove"}},
+		"envoy key":            {"envoy", keyed(single(t)), []string{"request_headers_to_remove", `- "x-api-key"`}, nil},
+		"envoy authentik":      {"envoy", site(t, "authentik", *single(t).App), []string{`- exact: "x-authentik-username"`, `- remove: "x-authentik-groups"`}, []string{"x-auth-username"}},
+		"envoy other prefix":   {"envoy", under(single(t), "/gate"), []string{"path_prefix: /gate/auth/envoy", "prefix: /gate/ }"}, []string{"/akprox/"}},
+		"haproxy path":         {"haproxy", withPath(single(t)), []string{"acl wiki_path path /team/wiki", "acl wiki_path path_beg /team/wiki/", "if wiki_host wiki_path wiki_pass"}, nil},
+		"haproxy plain HTTP":   {"haproxy", withPort(domain(t)), []string{"bind :8000\n", "X-Forwarded-Proto http\n", "-m end .example.com"}, []string{"ssl"}},
+		"haproxy socket":       {"haproxy", listening(single(t), "unix:/run/akprox.sock"), []string{"server akprox unix@/run/akprox.sock", `dst = "unix@/run/akprox.sock"`}, nil},
+		"haproxy token":        {"haproxy", passing(single(t)), []string{"local consumed = {\n}"}, nil},
+		"haproxy key":          {"haproxy", keyed(single(t)), []string{"local consumed = {\n    \"authorization\",\n    \"x-api-key\",\n}"}, nil},
+		"haproxy other prefix": {"haproxy", under(single(t), "/gate"), []string{"/gate/auth/haproxy", "path_beg /gate/"}, []string{"/akprox/"}},
+		"haproxy gateway":      {"haproxy", site(t, "gateway", *single(t).App), []string{`"x-user-id",`}, []string{"x-auth-username"}},
+		"gateway path":         {"gateway-api", withPath(single(t)), []string{"value: /team/wiki }", "value: /akprox }"}, []string{"value: / }"}},
+		"gateway gRPC":         {"gateway-api", asking(single(t), ":9001"), []string{"protocol: GRPC", "port: 9001", "grpc:"}, []string{"headersToExtAuth", "protocol: HTTP"}},
+		"gateway remote":       {"gateway-api", site(t, "remote", *single(t).App), []string{`- "remote-user"`}, []string{"x-auth-username"}},
+		"ingress token":        {"ingress-nginx", passing(single(t)), nil, []string{"Authorization"}},
 	} {
 		got, err := Snippet(c.snippet, c.site)
 		if err != nil {
@@ -130,19 +165,93 @@ func TestSnippetRefused(t *testing.T) {
 	proxied.App.Upstream = &url.URL{Scheme: "http", Host: "127.0.0.1:8080"}
 	socket, nowhere := single(t), single(t)
 	socket.Listen, nowhere.Listen = "unix:/run/akprox.sock", ""
+	asked, numbered := single(t), single(t)
+	asked.GRPC = "unix:/run/grpc.sock"
+	numbered.App.External.Host = "192.0.2.1"
 	for name, c := range map[string]struct {
 		snippet string
 		site    Site
 		want    string
 	}{
-		"no such":      {"envoi", single(t), "nginx, ingress-nginx, traefik, traefik-labels, caddy"},
+		"no such":      {"envoi", single(t), "nginx, ingress-nginx, traefik, traefik-labels, traefik-crd, caddy, envoy, haproxy, gateway-api"},
 		"proxy mode":   {"nginx", proxied, "upstream"},
 		"socket":       {"traefik", socket, "unix socket"},
 		"not at all":   {"caddy", nowhere, "server.http"},
 		"labels alone": {"traefik-labels", socket, "unix socket"},
+		"crd alone":    {"traefik-crd", socket, "unix socket"},
+		"gateway":      {"gateway-api", socket, "give server.http a port"},
+		"gateway gRPC": {"gateway-api", asked, "give server.grpc a port"},
+		"an address":   {"gateway-api", numbered, "192.0.2.1 is an address"},
+		"envoy, too":   {"envoy", proxied, "upstream"},
 	} {
 		if got, err := Snippet(c.snippet, c.site); err == nil || !strings.Contains(err.Error(), c.want) || got != "" {
 			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
+
+// TestNoNameBreaksOut: whatever an application and its headers are called, what
+// is printed is the same configuration with other names.
+func TestNoNameBreaksOut(t *testing.T) {
+	for _, name := range []string{"x: {y}", "- a", "a # b", "*", "Ünï code", "a]]--", "日本", "yes", "12"} {
+		headers, err := outpost.NewHeaderMap("akprox", "", [][2]string{{"Yes", "text:a"}, {"123", "text:b"}}, outpost.Meta{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := single(t)
+		s.App.Name, s.App.Headers, s.GRPC = name, headers, "127.0.0.1:9001"
+		for _, snippet := range []string{"traefik", "traefik-labels", "traefik-crd", "envoy", "gateway-api"} {
+			for _, at := range []string{"", "127.0.0.1:9001"} {
+				s.GRPC = at
+				got, err := Snippet(snippet, s)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for d := yaml.NewDecoder(strings.NewReader(got)); ; {
+					var tree map[string]any
+					if err := d.Decode(&tree); errors.Is(err, io.EOF) {
+						break
+					} else if err != nil || len(tree) == 0 {
+						t.Errorf("%s of %q: %v\n%s", snippet, name, err, got)
+						break
+					}
+					everyName(t, snippet+" of "+name, "", tree)
+				}
+			}
+		}
+		got, err := Snippet("haproxy", s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(got) {
+			if line[0] != '#' && strings.Contains(line, name) && strings.ContainsAny(name, "{#]ü日") {
+				t.Errorf("%q is in %s", name, line)
+			}
+		}
+	}
+}
+
+// everyName holds that a name is text, and one that every system takes.
+func everyName(t *testing.T, where, key string, tree any) {
+	t.Helper()
+	switch v := tree.(type) {
+	case map[string]any:
+		for key, below := range v {
+			everyName(t, where, key, below)
+		}
+	case []any:
+		for _, below := range v {
+			if strings.HasSuffix(key, "eaders") {
+				if _, ok := below.(string); !ok {
+					t.Errorf("%s: in %s there is %v", where, key, below)
+				}
+			}
+			everyName(t, where, "", below)
+		}
+	default:
+		text, ok := v.(string)
+		if key == "name" && (!ok || text == "" || strings.ContainsAny(text, " #:{}*")) {
+			t.Errorf("%s: a name is %v", where, v)
 		}
 	}
 }

@@ -21,10 +21,12 @@ import (
 // Options say where to listen, and what answers there. An address is
 // "host:port", "unix:/path", or "" for none.
 type Options struct {
-	HTTP, HTTPS, Metrics string
+	HTTP, HTTPS, GRPC, Metrics string
 
-	CertFile, KeyFile string // PEM, needed by HTTPS; read again when they change
+	CertFile, KeyFile string // PEM, needed by HTTPS and GRPCTLS; read again when they change
+	GRPCTLS           bool   // GRPC is served over TLS
 
+	GRPCService    Service                         // answers on GRPC
 	Handler        http.Handler                    // answers on HTTP and HTTPS; it recovers its own panics
 	MetricsHandler http.Handler                    // answers /metrics; nil: 404
 	Ready          func(context.Context) Readiness // asked by /readyz, for 2 s at most; nil: always ready
@@ -52,9 +54,17 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
+// Service answers what arrives at a listener, as *http.Server does: Shutdown
+// lets what is in flight end, Close does not.
+type Service interface {
+	Serve(l net.Listener) error
+	Shutdown(ctx context.Context) error
+	Close() error
+}
+
 // Addrs tells the addresses that are bound, in the form of Options; with port
 // 0 asked for, the port that was given.
-type Addrs struct{ HTTP, HTTPS, Metrics string }
+type Addrs struct{ HTTP, HTTPS, GRPC, Metrics string }
 
 // Server holds bound addresses. It is made by Listen and serves once.
 type Server struct {
@@ -67,9 +77,9 @@ type Server struct {
 
 // face is one address and what answers there.
 type face struct {
-	kind     string // "http", "https" or "metrics"
+	kind     string // "http", "https", "grpc" or "metrics"
 	listener net.Listener
-	server   *http.Server
+	service  Service
 }
 
 // Listen binds every address, or none: the error names the address and what
@@ -87,7 +97,7 @@ func Listen(o Options) (*Server, error) {
 	for _, want := range []struct {
 		kind, address string
 		handler       http.Handler
-	}{{"http", o.HTTP, o.Handler}, {"https", o.HTTPS, o.Handler}, {"metrics", o.Metrics, s.health(o)}} {
+	}{{"http", o.HTTP, o.Handler}, {"https", o.HTTPS, o.Handler}, {"grpc", o.GRPC, nil}, {"metrics", o.Metrics, s.health(o)}} {
 		if want.address == "" {
 			continue
 		}
@@ -96,12 +106,12 @@ func Listen(o Options) (*Server, error) {
 			s.Close()
 			return nil, fmt.Errorf("server.%s: %w", want.kind, err)
 		}
-		f := s.face(base, want.kind, l, want.handler)
+		f := &face{kind: want.kind, listener: l, service: o.GRPCService}
 		s.faces = append(s.faces, f)
-		if want.kind != "https" {
-			continue
+		if want.kind != "grpc" {
+			f.service = s.overHTTP(base, want.kind, l, want.handler)
 		}
-		if f.server.TLSConfig, err = tlsConfig(o.CertFile, o.KeyFile, s.log); err != nil {
+		if err := f.secure(o, s.log); err != nil {
 			s.Close()
 			return nil, fmt.Errorf("server.tls: %w", err)
 		}
@@ -109,11 +119,29 @@ func Listen(o Options) (*Server, error) {
 	return s, nil
 }
 
-func (s *Server) face(base context.Context, kind string, l net.Listener, h http.Handler) *face {
+// secure puts TLS before what is served over it.
+func (f *face) secure(o Options, log *logrus.Logger) error {
+	if f.kind != "https" && (f.kind != "grpc" || !o.GRPCTLS) {
+		return nil
+	}
+	config, err := tlsConfig(o.CertFile, o.KeyFile, log)
+	if err != nil {
+		return err
+	}
+	if server, ok := f.service.(*http.Server); ok {
+		server.TLSConfig = config
+		return nil
+	}
+	config.NextProtos = []string{"h2"}
+	f.listener = tls.NewListener(f.listener, config)
+	return nil
+}
+
+func (s *Server) overHTTP(base context.Context, kind string, l net.Listener, h http.Handler) *http.Server {
 	if l.Addr().Network() == "unix" {
 		h = overUnix(h)
 	}
-	f := &face{kind: kind, listener: l, server: &http.Server{
+	server := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: s.limits.Header,
 		IdleTimeout:       s.limits.Idle,
@@ -123,11 +151,11 @@ func (s *Server) face(base context.Context, kind string, l net.Listener, h http.
 		Protocols:         new(http.Protocols),
 		// "OPTIONS *" is answered by the handler: net/http would say 200.
 		DisableGeneralOptionsHandler: true,
-	}}
-	f.server.Protocols.SetHTTP1(true)
-	f.server.Protocols.SetHTTP2(kind == "https")
-	f.server.Protocols.SetUnencryptedHTTP2(kind == "http")
-	return f
+	}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetHTTP2(kind == "https")
+	server.Protocols.SetUnencryptedHTTP2(kind == "http")
+	return server
 }
 
 // overUnix gives every request the one RemoteAddr of unix sockets: a peer may
@@ -152,6 +180,8 @@ func (s *Server) Addrs() Addrs {
 			a.HTTP = address
 		case "https":
 			a.HTTPS = address
+		case "grpc":
+			a.GRPC = address
 		default:
 			a.Metrics = address
 		}
@@ -179,10 +209,10 @@ func (s *Server) Serve(ctx context.Context) error {
 }
 
 func (f *face) serve() error {
-	if f.server.TLSConfig != nil {
-		return fmt.Errorf("server.%s: %w", f.kind, f.server.ServeTLS(f.listener, "", ""))
+	if server, ok := f.service.(*http.Server); ok && server.TLSConfig != nil {
+		return fmt.Errorf("server.%s: %w", f.kind, server.ServeTLS(f.listener, "", ""))
 	}
-	return fmt.Errorf("server.%s: %w", f.kind, f.server.Serve(f.listener))
+	return fmt.Errorf("server.%s: %w", f.kind, f.service.Serve(f.listener))
 }
 
 func (s *Server) stop() {
@@ -196,7 +226,7 @@ func (s *Server) stop() {
 			continue // says "not ready" until the end
 		}
 		wg.Go(func() {
-			if err := f.server.Shutdown(ctx); err != nil {
+			if err := f.service.Shutdown(ctx); err != nil {
 				s.log.WithField("listener", f.kind).Warn("requests that did not end in time are cut off")
 			}
 		})
@@ -210,7 +240,7 @@ func (s *Server) stop() {
 func (s *Server) Close() {
 	s.cut()
 	for _, f := range s.faces {
-		_ = f.server.Close()
+		_ = f.service.Close()
 		_ = f.listener.Close() // Server.Close knows it only once it was served
 	}
 }
