@@ -57,9 +57,11 @@ type CookieReach struct {
 	Secure bool
 }
 
-// Lifetimes bounds a session: since its last use, and since sign-in.
+// Lifetimes bounds a session: since its last use, and since sign-in. In use it
+// is renewed at the issuer when the issuer has not vouched for it for Refresh;
+// 0 means never.
 type Lifetimes struct {
-	Idle, Absolute time.Duration
+	Idle, Absolute, Refresh time.Duration
 }
 
 // SignInWay is how people sign in to an application.

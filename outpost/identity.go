@@ -102,10 +102,11 @@ type Retrying interface {
 
 // Limiter counts requests against a limit.
 type Limiter interface {
-	// Full reports whether Take would refuse key now. It counts nothing.
+	// Full reports whether Take would surely refuse key now. It counts nothing
+	// and does no I/O, so a limit that others have filled may not be known yet.
 	Full(key string) bool
 	// Take counts one request of key, unless the limit is reached. An error
-	// wraps ErrUnavailable.
+	// means that nobody could count: the answer is Unavailable.
 	Take(ctx context.Context, key string) (limit.Limit, error)
 }
 
@@ -151,7 +152,9 @@ type Renewer interface {
 	// with a Refresh of its own (the old one where the issuer did not rotate
 	// it), for the same subject. An error wrapping ErrUnavailable means that the
 	// issuer could not be asked and says nothing about the grant; any other,
-	// that it said no or lied, and that the grant has ended.
+	// that it said no or lied, and that the grant has ended. A grant beside an
+	// error wrapping ErrUnavailable has a new refresh token and nothing else that
+	// is new: the issuer replaced the old one, and then fell silent.
 	Refresh(ctx context.Context, g *Grant) (*Grant, error)
 }
 

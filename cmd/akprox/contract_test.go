@@ -21,8 +21,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/akprox/akprox/cmd/akprox/demo"
 	"github.com/akprox/akprox/cmd/akprox/kinds"
+	"github.com/akprox/akprox/cmd/akprox/stores"
 	"github.com/akprox/akprox/cmd/akprox/telemetry"
 	"github.com/akprox/akprox/outpost/config"
 )
@@ -101,27 +104,33 @@ applications:
 // newWorld runs the contract's document, changed by edits: pairs of old and new.
 func newWorld(t testing.TB, edits ...string) *world {
 	t.Helper()
+	return newWorldOf(t, contractDocument, start, edits...)
+}
+
+// newWorldOf runs document, changed by edits, as begin starts it.
+func newWorldOf(t testing.TB, document string, begin func(context.Context, *logrus.Logger, *config.Document) (*running, error), edits ...string) *world {
+	t.Helper()
 	w := &world{t: t, log: &lockedBuffer{}, issuer: &switchable{}}
 	issuer := httptest.NewServer(w.issuer)
 	t.Cleanup(issuer.Close)
 	h, err := demo.NewIssuer(issuer.URL, demo.Client{
 		ID: "akprox", Secret: "the-client-secret",
 		Redirects: []string{"http://wiki.example.test", "http://auth.example.test", "http://legacy.test"},
-	}, demo.Users())
+	}, append(demo.Users(), manyPeople()...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.issuer.h, w.issuerURL = h, issuer.URL
 	upstream := httptest.NewServer(demo.Program("legacy"))
 	t.Cleanup(upstream.Close)
-	text := strings.NewReplacer(append(edits, "ISSUER", issuer.URL, "UPSTREAM", upstream.URL)...).Replace(contractDocument)
-	doc, problems := config.Parse([]byte(text), "akprox.yaml", kinds.Settings(), storeKinds())
+	text := strings.NewReplacer(append(edits, "ISSUER", issuer.URL, "UPSTREAM", upstream.URL)...).Replace(document)
+	doc, problems := config.Parse([]byte(text), "akprox.yaml", kinds.Settings(), stores.Kinds())
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
 	log, closeLog := telemetry.NewLogger(w.log)
 	t.Cleanup(closeLog)
-	if w.running, err = start(t.Context(), log, doc); err != nil {
+	if w.running, err = begin(t.Context(), log, doc); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.close)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/akprox/akprox/outpost"
 	"github.com/akprox/akprox/outpost/canon"
@@ -18,11 +19,15 @@ type checker struct{ *strict.Reader }
 
 func (c *checker) document(doc *Document, storeKinds []string) {
 	c.server(&doc.Server)
-	if s := doc.Secret; s != nil && s.value != nil && len(*s.value) < minSecret {
-		c.Report("secret.value", "has to be %d bytes or more", minSecret)
+	for _, s := range doc.Secret {
+		if s.value != nil && len(*s.value) < minSecret {
+			c.Report("secret.value", "has to be %d bytes or more", minSecret)
+		}
 	}
 	if kind := doc.Store.Kind; !slices.Contains(storeKinds, kind) {
 		c.Report("store.kind", "%s is not a kind that this build has (%s)%s", strict.Quote(kind), strings.Join(storeKinds, ", "), strict.Suggest(kind, storeKinds))
+	} else {
+		c.store(doc)
 	}
 	providers := c.names("providers", len(doc.Providers), func(i int) string { return doc.Providers[i].Name })
 	c.names("applications", len(doc.Applications), func(i int) string { return doc.Applications[i].Name })
@@ -34,6 +39,39 @@ func (c *checker) document(doc *Document, storeKinds []string) {
 	}
 }
 
+// store reports what a kind of store needs, and what it knows nothing of.
+func (c *checker) store(doc *Document) {
+	s := &doc.Store
+	if s.Kind != "redis" {
+		for key, given := range map[string]bool{
+			"url": s.URL != "", "addresses": s.Addresses != nil, "username": s.Username != "", "password": s.Password != (Secret{}),
+			"sentinel": s.Sentinel != nil, "tls": s.TLS != nil, "prefix": s.Prefix != "", "timeout": s.Timeout != 0,
+			"grace": s.Grace != 0, "share": s.Share != nil,
+		} {
+			if given {
+				c.Report(join("store", key), "is only for kind redis")
+			}
+		}
+		return
+	}
+	if doc.Secret == nil && !c.Told("secret") {
+		c.Report("store.kind", "redis needs secret: all instances sign and seal with the same")
+	}
+	switch {
+	case s.URL == "" && s.Addresses == nil && !c.Told("store.url") && !c.Told("store.addresses"):
+		c.Report("store.url", "is missing; kind redis needs url or addresses")
+	case s.URL != "" && s.Addresses != nil:
+		c.Report("store.addresses", "stands beside url; leave one of them out")
+	case s.URL != "" && s.Sentinel != nil:
+		c.Report("store.sentinel", "needs the sentinels under addresses, not url")
+	}
+	if s.TLS != nil && (s.TLS.CertFile == "") != (s.TLS.KeyFile == "") {
+		c.Report("store.tls", "needs both cert_file and key_file, or neither")
+	}
+	c.distinct("store.addresses", s.Addresses, 0)
+	c.distinct("store.share", s.Share, 0)
+}
+
 func (c *checker) server(s *Server) {
 	if (s.TLS.CertFile == "") != (s.TLS.KeyFile == "") {
 		c.Report("server.tls", "needs both cert_file and key_file, or neither")
@@ -41,7 +79,10 @@ func (c *checker) server(s *Server) {
 	if s.HTTP == "" && (s.HTTPS == "" || s.TLS.CertFile == "") {
 		c.Report("server.http", "nothing would be served: there is no http, and https needs tls")
 	}
-	listens := [][2]string{{"http", s.HTTP}, {"https", s.HTTPS}, {"metrics", s.Metrics}}
+	if s.GRPCTLS && (s.GRPC == "" || s.TLS.CertFile == "") {
+		c.Report("server.grpc_tls", "needs grpc and tls")
+	}
+	listens := [][2]string{{"http", s.HTTP}, {"https", s.HTTPS}, {"grpc", s.GRPC}, {"metrics", s.Metrics}}
 	for i, l := range listens {
 		same := slices.IndexFunc(listens[:i], func(o [2]string) bool { return o[1] == l[1] })
 		if same >= 0 && l[1] != "" && !strings.HasSuffix(l[1], ":0") {
@@ -107,6 +148,9 @@ func (c *checker) application(at string, app *Application, providers []string) {
 	c.headers(join(at, "headers"), &app.Headers)
 	if s := app.Session; s.Idle > s.Absolute {
 		c.Report(join(at, "session.idle"), "%s is longer than session.absolute, %s", s.Idle, s.Absolute)
+	}
+	if r := app.Session.Refresh; r > 0 && r < time.Second {
+		c.Report(join(at, "session.refresh"), "%s is less than a second", r)
 	}
 	for i := range app.Rules {
 		c.rule(at, app, i, providers)

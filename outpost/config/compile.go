@@ -73,7 +73,7 @@ func (c *compiler) application(path string, a *Application) *outpost.Application
 	app := &outpost.Application{
 		Name:     a.Name,
 		External: external(a.ExternalURL),
-		Session:  outpost.Lifetimes{Idle: a.Session.Idle, Absolute: a.Session.Absolute},
+		Session:  outpost.Lifetimes{Idle: a.Session.Idle, Absolute: a.Session.Absolute, Refresh: a.Session.Refresh},
 		Own:      c.own,
 	}
 	// The mode is read here and nowhere else: from now on it is data.

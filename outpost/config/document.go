@@ -26,7 +26,7 @@ type Checker = strict.Checker
 type Document struct {
 	Version      int           `yaml:"version" required:"true" enum:"1" doc:"The version of this format."`
 	Server       Server        `yaml:"server" doc:"Where the outpost listens, and whom it believes."`
-	Secret       *Secret       `yaml:"secret" doc:"What cookies are signed with, 32 bytes or more; without it one is made and kept in the store's folder."`
+	Secret       Secrets       `yaml:"secret" doc:"What cookies are signed with and a shared store is sealed with, 32 bytes or more; of a list the first writes and all read. Without it one is made and kept in the store's folder."`
 	Store        Store         `yaml:"store" doc:"Where sessions and leases are kept."`
 	Log          Log           `yaml:"log" doc:"What is logged, and how."`
 	Providers    []Provider    `yaml:"providers" doc:"The outside parties that say who somebody is."`
@@ -40,8 +40,10 @@ type Document struct {
 type Server struct {
 	HTTP             string         `yaml:"http" default:"':9000'" form:"listen" doc:"Address for HTTP: host:port, unix:/path or nothing."`
 	HTTPS            string         `yaml:"https" default:"':9443'" form:"listen" doc:"Address for HTTPS, served only with tls."`
+	GRPC             string         `yaml:"grpc" form:"listen" doc:"Address for Envoy's ext_authz over gRPC: host:port, unix:/path or nothing."`
+	GRPCTLS          bool           `yaml:"grpc_tls" doc:"Whether grpc is served over TLS, with the certificate of tls."`
 	Metrics          string         `yaml:"metrics" default:"'127.0.0.1:9300'" form:"listen" doc:"Address for /metrics, /livez and /readyz."`
-	TLS              TLS            `yaml:"tls" doc:"The certificate for https."`
+	TLS              TLS            `yaml:"tls" doc:"The certificate for https, and for grpc with grpc_tls."`
 	Prefix           string         `yaml:"prefix" default:"/akprox" form:"prefix" doc:"The path under which the outpost's own endpoints are."`
 	PrefixAliases    []string       `yaml:"prefix_aliases" default:"[/outpost.goauthentik.io]" form:"prefix" doc:"More such paths."`
 	TrustedProxies   []netip.Prefix `yaml:"trusted_proxies" default:"[127.0.0.0/8, '::1/128']" doc:"Whose forwarded headers are believed; unix sockets always are."`
@@ -57,8 +59,33 @@ type TLS struct {
 
 // Store says where sessions and leases are kept.
 type Store struct {
-	Kind string `yaml:"kind" default:"disk" doc:"The technology."`
-	Path string `yaml:"path" default:"akprox-data" doc:"The folder of a disk store."`
+	Kind      string         `yaml:"kind" default:"disk" doc:"The technology."`
+	Path      string         `yaml:"path" default:"akprox-data" doc:"The folder of a disk store."`
+	URL       string         `yaml:"url" form:"redis" doc:"With redis: redis://host:port/db, rediss://host:port/db or unix:///path?db=n, without user and password."`
+	Addresses []string       `yaml:"addresses" filled:"true" form:"address" doc:"With redis: host:port of the sentinels, or of some nodes of a Cluster, in the place of url."`
+	Username  string         `yaml:"username" form:"text" doc:"With redis: the user; without it the default user."`
+	Password  Secret         `yaml:"password" doc:"With redis: the user's password; a file is read again when Redis refuses what it had."`
+	Sentinel  *StoreSentinel `yaml:"sentinel" doc:"With redis: that addresses are sentinels, and what they watch."`
+	TLS       *StoreTLS      `yaml:"tls" doc:"With redis: TLS, and how; rediss:// alone is TLS with the system's CAs."`
+	Prefix    string         `yaml:"prefix" form:"text" doc:"With redis: what every key begins with; akprox: when nothing is written."`
+	Timeout   time.Duration  `yaml:"timeout" positive:"true" doc:"With redis: how long one call, or making a connection, may take; 1s when nothing is written."`
+	Grace     time.Duration  `yaml:"grace" doc:"With redis: how long sessions that an instance has seen go on while the store does not answer; 0 refuses at once."`
+	Share     []string       `yaml:"share" enum:"rate_limits,throttles,introspection" doc:"With redis: what all instances count and know together."`
+}
+
+// StoreSentinel says what sentinels watch, and who asks them.
+type StoreSentinel struct {
+	Master   string `yaml:"master" required:"true" form:"name" doc:"The name that the sentinels have for the primary."`
+	Username string `yaml:"username" form:"text" doc:"The user at the sentinels."`
+	Password Secret `yaml:"password" doc:"The password at the sentinels."`
+}
+
+// StoreTLS says whom to believe, and what to show.
+type StoreTLS struct {
+	CAFile     string `yaml:"ca_file" doc:"The CAs to believe in the place of the system's, PEM."`
+	CertFile   string `yaml:"cert_file" doc:"The client's certificate, PEM; read at every connection."`
+	KeyFile    string `yaml:"key_file" doc:"The certificate's private key, PEM."`
+	ServerName string `yaml:"server_name" doc:"The name in the server's certificate, where it is another than the host's."`
 }
 
 // Log says what is logged, and how.
@@ -103,6 +130,7 @@ type Headers struct {
 type Session struct {
 	Idle     time.Duration `yaml:"idle" default:"8h" positive:"true" doc:"How long it may go unused."`
 	Absolute time.Duration `yaml:"absolute" default:"24h" positive:"true" doc:"How long it may last in all."`
+	Refresh  time.Duration `yaml:"refresh" default:"5m" positive:"true" doc:"How long the issuer's word counts before it is asked again, where it gives refresh tokens."`
 }
 
 // RateLimit allows so many requests in so much time.

@@ -31,6 +31,10 @@ func fault(form, text string) string {
 		return badExternal(text)
 	case "url":
 		return badURL(text)
+	case "redis":
+		return badRedis(text)
+	case "address":
+		return badAddress(text)
 	case "domain":
 		return badDomain(text)
 	case "host":
@@ -217,4 +221,35 @@ func badPath(text string) string {
 	default:
 		return badText(text)
 	}
+}
+
+// badRedis does not repeat what it finds: somebody may have written a password.
+func badRedis(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Opaque != "" || u.Fragment != "" {
+		return "expected redis://host:port/db, rediss://host:port/db or unix:///path"
+	}
+	if u.User != nil {
+		return "a URL holds no user and no password here; they are username and password"
+	}
+	database := strings.TrimPrefix(u.Path, "/")
+	switch {
+	case u.Scheme == "unix" && u.Host == "" && len(u.Path) > 1:
+		database = u.Query().Get("db")
+	case (u.Scheme == "redis" || u.Scheme == "rediss") && u.Hostname() != "" && u.RawQuery == "":
+	default:
+		return "expected redis://host:port/db, rediss://host:port/db or unix:///path"
+	}
+	if _, err := strconv.ParseUint(database, 10, 16); err != nil && database != "" {
+		return "the database is a number, as in redis://host:6379/3"
+	}
+	return ""
+}
+
+func badAddress(text string) string {
+	host, port, err := net.SplitHostPort(text)
+	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || host == "" || strings.ContainsAny(host, " /@") {
+		return "expected host:port"
+	}
+	return ""
 }

@@ -12,8 +12,7 @@ import (
 	"github.com/akprox/akprox/outpost/config"
 )
 
-// storeKinds are those of a build without redis.
-func storeKinds() []string { return []string{"disk", "memory"} }
+func storeKinds() []string { return []string{"disk", "memory", "redis"} }
 
 // kinds are settings such as the real kinds have, so that the contract's
 // document can be read.

@@ -89,7 +89,7 @@ func TestLeastDocumentHasTheContractsDefaults(t *testing.T) {
 	if !reflect.DeepEqual(doc.Server, want) {
 		t.Errorf("server: got %+v, want %+v", doc.Server, want)
 	}
-	if got, want := doc.Store, (config.Store{Kind: "disk", Path: "akprox-data"}); got != want {
+	if got, want := doc.Store, (config.Store{Kind: "disk", Path: "akprox-data"}); !reflect.DeepEqual(got, want) {
 		t.Errorf("store: got %+v, want %+v", got, want)
 	}
 	if got, want := doc.Log, (config.Log{Level: "info", Format: "json", Decisions: "all"}); got != want {
@@ -99,7 +99,7 @@ func TestLeastDocumentHasTheContractsDefaults(t *testing.T) {
 		t.Error("secret: got one")
 	}
 	app := doc.Applications[0]
-	if got, want := app.Session, (config.Session{Idle: 8 * time.Hour, Absolute: 24 * time.Hour}); got != want {
+	if got, want := app.Session, (config.Session{Idle: 8 * time.Hour, Absolute: 24 * time.Hour, Refresh: 5 * time.Minute}); got != want {
 		t.Errorf("session: got %+v, want %+v", got, want)
 	}
 	if app.Headers.Preset != "akprox" || *app.RateLimit != (config.RateLimit{Requests: 1, Per: time.Minute}) || app.ExternalURL != "https://a.example.com" {
@@ -120,7 +120,7 @@ func TestContractsDocumentIsReadAsWritten(t *testing.T) {
 	if tokens, ok := doc.Providers[3].Settings.(*jwt); !ok || tokens.Audience[0] != "api" || tokens.Leeway != 30*time.Second {
 		t.Errorf("jwt: got %+v", doc.Providers[3])
 	}
-	if doc.Secret == nil || doc.Secret.File != "/etc/akprox/secret" {
+	if len(doc.Secret) != 1 || doc.Secret[0].File != "/etc/akprox/secret" {
 		t.Errorf("secret: got %v", doc.Secret)
 	}
 	wiki := doc.Applications[0]

@@ -58,7 +58,7 @@ func TestSchemaTakesGoodDocuments(t *testing.T) {
 func TestSchemaRefusesBadDocuments(t *testing.T) {
 	s := compiled(t)
 	for name := range strings.FieldsSeq(`null list-at-top version-missing version-unknown version-string key-unknown
-		key-unknown-nested type-list type-mapping type-string type-bool enum store-redis store-typo secret-two
+		key-unknown-nested type-list type-mapping type-string type-bool enum store-typo secret-two
 		secret-none secret-string secret-unknown secret-number secret-empty provider-missing provider-kind provider-key
 		app-missing mode-unknown headers-preset duration-bad session-bad rate-limit rule-allow rule-empty-list
 		everything-at-once`) {

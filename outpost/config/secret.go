@@ -91,6 +91,9 @@ func (s *Secret) UnmarshalYAML(n *yaml.Node) error {
 		return errors.New("expected one of {value: …}, {file: …} and {env: …}")
 	}
 	key, value := n.Content[0].Value, n.Content[1]
+	if key != "value" && key != "file" && key != "env" { // it may be the secret: {hunter2} is a key, too
+		return errors.New("unknown key; expected value, file or env")
+	}
 	if value.ShortTag() != "!!str" || value.Value == "" {
 		return fmt.Errorf("expected a string for %s", strict.Quote(key))
 	}
@@ -101,8 +104,6 @@ func (s *Secret) UnmarshalYAML(n *yaml.Node) error {
 		*s = Secret{File: value.Value}
 	case "env":
 		*s = Secret{Env: value.Value}
-	default:
-		return fmt.Errorf("unknown key %s; expected value, file or env", strict.Quote(key))
 	}
 	return nil
 }
@@ -120,4 +121,36 @@ func (*Secret) JSONSchema() map[string]any {
 			"env":   text("The environment variable that holds it."),
 		},
 	}
+}
+
+// Secrets is one secret or a list of them: the first writes, all read. nil
+// means that none was written.
+type Secrets []Secret
+
+// UnmarshalYAML reads one secret, or a list of at least one.
+func (s *Secrets) UnmarshalYAML(n *yaml.Node) error {
+	nodes := []*yaml.Node{n}
+	if n.Kind == yaml.SequenceNode {
+		nodes = n.Content
+	}
+	if len(nodes) == 0 {
+		return errors.New("is an empty list, which says nothing; leave the key out")
+	}
+	all := make(Secrets, len(nodes))
+	for i, item := range nodes {
+		if err := all[i].UnmarshalYAML(item); err != nil {
+			if len(nodes) > 1 {
+				err = fmt.Errorf("number %d, on line %d: %w", i+1, item.Line, err)
+			}
+			return err
+		}
+	}
+	*s = all
+	return nil
+}
+
+// JSONSchema answers how one secret, or a list of them, is written.
+func (*Secrets) JSONSchema() map[string]any {
+	one := (*Secret)(nil).JSONSchema()
+	return map[string]any{"oneOf": []any{one, map[string]any{"type": "array", "minItems": 1, "items": one}}}
 }
