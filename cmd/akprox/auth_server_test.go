@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/akprox/akprox/cmd/akprox/kinds"
+	"github.com/akprox/akprox/cmd/akprox/stores"
 	"github.com/akprox/akprox/cmd/akprox/telemetry"
 	"github.com/akprox/akprox/outpost/config"
 	"github.com/akprox/akprox/providers/apikey"
@@ -69,7 +70,7 @@ func newAuthServer(t *testing.T, edits ...string) *authServer {
 		t.Fatal(errJohn, errMary)
 	}
 	text := strings.NewReplacer(append(edits, "HASH", hash, "JOHN", john, "MARY", mary)...).Replace(authServerDocument)
-	doc, problems := config.Parse([]byte(text), "akprox.yaml", kinds.Settings(), storeKinds())
+	doc, problems := config.Parse([]byte(text), "akprox.yaml", kinds.Settings(), stores.Kinds())
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}

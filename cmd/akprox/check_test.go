@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/akprox/akprox/cmd/akprox/check"
 	"github.com/akprox/akprox/outpost/config"
 )
 
@@ -54,8 +55,8 @@ func TestCheckAgrees(t *testing.T) {
 	for range 600 {
 		q := g.question()
 		a := askers[g.IntN(len(askers))]
-		q.user, q.groups = a.name, a.groups
-		v, err := check(t.Context(), w.document(), q)
+		q.User, q.Groups = a.name, a.groups
+		v, err := decide(t.Context(), w.document(), q)
 		if err != nil {
 			t.Fatalf("%+v: %v", q, err)
 		}
@@ -73,21 +74,21 @@ func TestCheckAgrees(t *testing.T) {
 func (w *world) document() *config.Document { return w.first }
 
 // compare asks the server q, as Traefik does for a's browser.
-func compare(t *testing.T, w *world, q question, a asker, v verdict) {
+func compare(t *testing.T, w *world, q check.Question, a asker, v check.Verdict) {
 	t.Helper()
-	scheme, rest, _ := strings.Cut(q.url, "://")
+	scheme, rest, _ := strings.Cut(q.URL, "://")
 	at := strings.IndexByte(rest, '/')
 	lines := []string{
-		"X-Forwarded-Proto: " + scheme, "X-Forwarded-Host: " + rest[:at], "X-Forwarded-Uri: " + rest[at:], "X-Forwarded-Method: " + q.method,
+		"X-Forwarded-Proto: " + scheme, "X-Forwarded-Host: " + rest[:at], "X-Forwarded-Uri: " + rest[at:], "X-Forwarded-Method: " + q.Method,
 	}
-	if q.ip != "" {
-		lines = append(lines, "X-Forwarded-For: "+q.ip)
+	if q.IP != "" {
+		lines = append(lines, "X-Forwarded-For: "+q.IP)
 	}
 	if cookie := a.cookies[v.Application]; cookie != "" {
 		lines = append(lines, cookie)
 	}
 	resp, body := w.do(w.browser(), http.MethodGet, w.url+"/akprox/auth/traefik", lines...)
-	navigation := q.method == "" || strings.EqualFold(q.method, "GET") || strings.EqualFold(q.method, "HEAD")
+	navigation := q.Method == "" || strings.EqualFold(q.Method, "GET") || strings.EqualFold(q.Method, "HEAD")
 	status := map[string]int{
 		"allow": 200, "forbidden": 403, "unauthorized": 401, "bad_request": 400, "unknown_host": 404, "unavailable": 503, "sign_in": 401,
 	}[v.Outcome]
@@ -122,17 +123,17 @@ func (g generator) of(common []string, odd ...string) string {
 	return common[g.IntN(len(common))]
 }
 
-func (g generator) question() question {
+func (g generator) question() check.Question {
 	scheme := g.of([]string{"http", "http", "https"}, "HTTP", "ws", "wss", "javascript", "", "ftp")
 	host := g.of(
 		[]string{"wiki.example.test", "wiki.example.test", "a.example.test", "ops.example.test", "x.dev.example.test", "auth.example.test", "other.test"},
 		"WIKI.Example.test", "wiki.example.test.", "wiki.example.test:80", "wiki.example.test:443", "wiki.example.test:8080", "a.example.test:1",
 		"example.test", "evil-example.test", "legacy.test", "example.test.evil", "wiki_x.example.test", "a..example.test",
 		"wiki.example.test@a.example.test", "[::1]", "[::1]:80", "1.2.3.4", "wiki.example.test:0", "wiki.example.test:x", "a b.example.test", "", "-")
-	return question{
-		url:    scheme + "://" + host + g.uri(),
-		method: g.of([]string{"GET", "GET", "GET", "POST", "DELETE", "HEAD"}, "get", "Post", "", "PURGE", "M-SEARCH", "G T", "GET/x", strings.Repeat("A", 40)),
-		ip:     g.of([]string{"", "10.1.2.3", "192.0.2.1", "2001:db8::1"}, "::ffff:10.1.2.3", "127.0.0.1", "::1", "fe80::1"),
+	return check.Question{
+		URL:    scheme + "://" + host + g.uri(),
+		Method: g.of([]string{"GET", "GET", "GET", "POST", "DELETE", "HEAD"}, "get", "Post", "", "PURGE", "M-SEARCH", "G T", "GET/x", strings.Repeat("A", 40)),
+		IP:     g.of([]string{"", "10.1.2.3", "192.0.2.1", "2001:db8::1"}, "::ffff:10.1.2.3", "127.0.0.1", "::1", "fe80::1"),
 	}
 }
 

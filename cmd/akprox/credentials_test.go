@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/akprox/akprox/cmd/akprox/check"
 )
 
 // The keys and the password of credentialsDocument.
@@ -199,7 +201,7 @@ func TestCheckKnowsCredentials(t *testing.T) {
 	if out, errs, status := command(t, "", "validate", "--config", file); status != 0 {
 		t.Fatal(out, errs)
 	}
-	for args, want := range map[string]verdict{
+	for args, want := range map[string]check.Verdict{
 		"--url http://api.test/orders/1":                                                             {Outcome: "unauthorized", Reason: "no_credential", Rule: "rules[1]"},
 		"--url http://api.test/orders --user ci --scopes orders:read":                                {Outcome: "allow", Reason: "allowed", Rule: "rules[1]"},
 		"--url http://api.test/orders/1 --user ci --scopes reorders:readonly,orders":                 {Outcome: "forbidden", Reason: "scope_missing", Rule: "rules[1]"},
@@ -215,7 +217,7 @@ func TestCheckKnowsCredentials(t *testing.T) {
 		line := append([]string{"check", "--config", file, "--json", "--expect", want.Outcome}, strings.Fields(args)...)
 		for range 2 { // a limit of one is not used up by asking about it
 			out, errs, status := command(t, "", line...)
-			var got verdict
+			var got check.Verdict
 			if err := json.Unmarshal([]byte(out), &got); err != nil || status != 0 {
 				t.Errorf("%s: %d %s%s", args, status, out, errs)
 				continue

@@ -16,6 +16,7 @@ import (
 
 	"github.com/akprox/akprox/cmd/akprox/demo"
 	"github.com/akprox/akprox/cmd/akprox/kinds"
+	"github.com/akprox/akprox/cmd/akprox/stores"
 	"github.com/akprox/akprox/cmd/akprox/telemetry"
 	"github.com/akprox/akprox/outpost/config"
 )
@@ -60,7 +61,7 @@ func serveDemo(ctx context.Context, c *console, log *logrus.Logger, listen strin
 		return err
 	}
 	text := demoDocument(listen, issuer, client.Secret, wiki, wikiUpstream, notes, notesUpstream)
-	doc, problems := config.Parse([]byte(text), "demo.yaml", kinds.Settings(), storeKinds())
+	doc, problems := config.Parse([]byte(text), "demo.yaml", kinds.Settings(), stores.Kinds())
 	if len(problems) > 0 {
 		return problems
 	}

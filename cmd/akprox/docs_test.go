@@ -21,6 +21,7 @@ import (
 	"testing"
 
 	"github.com/akprox/akprox/cmd/akprox/kinds"
+	"github.com/akprox/akprox/cmd/akprox/stores"
 	"github.com/akprox/akprox/outpost/config"
 	signin "github.com/akprox/akprox/proxy/signin/words"
 )
@@ -34,7 +35,7 @@ const root = "../../"
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	paths := []string{"README.md", "CHANGELOG.md", "helm/README.md", "manifests/README.md"}
+	paths := []string{"README.md", "CHANGELOG.md", "helm/README.md", "helm/akprox/README.md", "manifests/README.md"}
 	err := filepath.WalkDir(root+"docs", func(path string, _ fs.DirEntry, err error) error {
 		if filepath.Ext(path) == ".md" {
 			paths = append(paths, strings.TrimPrefix(filepath.ToSlash(path), root))
@@ -159,6 +160,7 @@ func standalone(t *testing.T, text string) string {
 		cert, key := certificate(t, dir)
 		text = regexp.MustCompile(`cert_file: /[^ ,]*`).ReplaceAllString(text, "cert_file: "+cert)
 		text = regexp.MustCompile(`key_file: /[^ ,}]*`).ReplaceAllString(text, "key_file: "+key)
+		text = regexp.MustCompile(`ca_file: /[^ ,}]*`).ReplaceAllString(text, "ca_file: "+cert)
 	}
 	for key, content := range map[string]string{"users_file": "users: []\n", "htpasswd_file": "# nobody\n"} {
 		file := filepath.Join(dir, key)
@@ -203,7 +205,7 @@ func TestDocsDocumentsAreGood(t *testing.T) {
 			}
 			n++
 			name := fmt.Sprintf("%s:%d", path, f.line)
-			doc, problems := config.Parse([]byte(standalone(t, f.text)), name, kinds.Settings(), storeKinds())
+			doc, problems := config.Parse([]byte(standalone(t, f.text)), name, kinds.Settings(), stores.Kinds())
 			if len(problems) > 0 {
 				t.Error(problems)
 				continue
@@ -283,7 +285,7 @@ func keys(schema map[string]any, at string, found map[string]any) {
 }
 
 func TestDocsListEveryKey(t *testing.T) {
-	text, err := config.Schema(kinds.Settings(), storeKinds()...)
+	text, err := config.Schema(kinds.Settings(), stores.Kinds()...)
 	if err != nil {
 		t.Fatal(err)
 	}

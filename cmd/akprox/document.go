@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/akprox/akprox/cmd/akprox/kinds"
+	"github.com/akprox/akprox/cmd/akprox/stores"
 	"github.com/akprox/akprox/outpost/config"
 	"github.com/akprox/akprox/providers/file"
 	"github.com/akprox/akprox/proxy/server"
@@ -29,7 +30,7 @@ func readDocument(path string) (*config.Document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the document: %w (--config or $AKPROX_CONFIG names another)", err)
 	}
-	doc, problems := config.Parse(data, path, kinds.Settings(), storeKinds())
+	doc, problems := config.Parse(data, path, kinds.Settings(), stores.Kinds())
 	return doc, problems.Err()
 }
 
@@ -66,9 +67,12 @@ func count(n int, word string) string {
 func tryDocument(doc *config.Document) (*kinds.Builder, error) {
 	b := kinds.New(doc, version)
 	if doc.Secret != nil {
-		if _, err := readSecret(doc); err != nil {
+		if _, err := stores.Secrets(doc); err != nil {
 			b.Problems = append(b.Problems, doc.Problem("secret", err.Error()))
 		}
+	}
+	if err := stores.Check(doc); err != nil {
+		b.Problems = append(b.Problems, doc.Problem("store", err.Error()))
 	}
 	if t := doc.Server.TLS; t.CertFile != "" {
 		if _, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile); err != nil {
@@ -83,9 +87,7 @@ func tryDocument(doc *config.Document) (*kinds.Builder, error) {
 // machine can read; path is the document's own.
 func loose(doc *config.Document, path string, b *kinds.Builder) config.Problems {
 	files := b.Files()
-	if doc.Secret != nil {
-		files = append(files, doc.Secret.File)
-	}
+	files = append(files, stores.SecretFiles(doc)...)
 	if b.Inline {
 		files = append(files, path)
 	}
@@ -102,7 +104,7 @@ func runSchema(_ context.Context, c *console) int {
 	if _, status, ok := c.parse(); !ok {
 		return status
 	}
-	schema, err := config.Schema(kinds.Settings(), storeKinds()...)
+	schema, err := config.Schema(kinds.Settings(), stores.Kinds()...)
 	if err != nil {
 		return c.fail(err)
 	}

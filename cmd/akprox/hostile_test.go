@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/akprox/akprox/cmd/akprox/kinds"
+	"github.com/akprox/akprox/cmd/akprox/stores"
 	"github.com/akprox/akprox/outpost/config"
 )
 
@@ -62,7 +63,7 @@ func TestACallbackThatNamesAnotherIssuerIsRefused(t *testing.T) {
 
 func TestTwoApplicationsOfOneCookieAreAProblem(t *testing.T) {
 	text := strings.NewReplacer("ISSUER", "http://127.0.0.1:1", "UPSTREAM", "http://127.0.0.1:1", "name: wiki", "name: example.test").Replace(contractDocument)
-	doc, problems := config.Parse([]byte(text), "akprox.yaml", kinds.Settings(), storeKinds())
+	doc, problems := config.Parse([]byte(text), "akprox.yaml", kinds.Settings(), stores.Kinds())
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}

@@ -104,13 +104,16 @@ func TestTheOneArrow(t *testing.T) {
 
 func TestEachLibraryHasItsHome(t *testing.T) {
 	homes := map[string][]string{
-		"github.com/gorilla/mux":          {"proxy"},
-		"github.com/gorilla/sessions":     {"outpost/session"},
-		"github.com/gorilla/securecookie": {"outpost/session"},
-		"github.com/coreos/go-oidc":       {"providers/oidc", "providers/token"},
-		"golang.org/x/oauth2":             {"providers/oidc", "providers/token"},
-		"go.etcd.io/bbolt":                {"outpost/store/disk"},
-		"go.yaml.in/yaml":                 {"outpost/config", "providers/apikey", "providers/password", "cmd/akprox"},
+		"github.com/gorilla/mux":                 {"proxy"},
+		"github.com/gorilla/sessions":            {"outpost/session"},
+		"github.com/gorilla/securecookie":        {"outpost/session"},
+		"github.com/coreos/go-oidc":              {"providers/oidc", "providers/token"},
+		"golang.org/x/oauth2":                    {"providers/oidc", "providers/token"},
+		"google.golang.org/grpc":                 {"proxy/extauthz"},
+		"github.com/envoyproxy/go-control-plane": {"proxy/extauthz"},
+		"go.etcd.io/bbolt":                       {"outpost/store/disk"},
+		"github.com/redis/rueidis":               {"outpost/store/redis"},
+		"go.yaml.in/yaml":                        {"outpost/config", "providers/apikey", "providers/password", "cmd/akprox"},
 	}
 	all, _ := house(t)
 	for _, s := range all {

@@ -43,11 +43,13 @@ func verbs() map[string]verb {
 		"demo":        {"[--listen 127.0.0.1:9000]", "show the main job with nothing installed", runDemo},
 		"validate":    {"[--config F]", "print every problem of the document", runValidate},
 		"check":       {"--url U [flags]", "say what would be decided, and why", runCheck},
+		"doctor":      {"--url U [flags]", "ask a site as a browser and an attacker; say what is wrong", runDoctor},
 		"snippet":     {"DIALECT [--app NAME] [--config F]", "print a reverse proxy's configuration", runSnippet},
 		"import":      {"knocker FILE [--leases F]", "print the document that serves what a knocker.yaml served", runImport},
 		"hash":        {"password | key", "print the hash of what is typed", runHash},
 		"generate":    {"key", "print a new API key and its hash", runGenerate},
 		"healthcheck": {"[--config F]", "exit 0 when the running server is ready", runHealthcheck},
+		"sessions":    {"list | end --subject S [flags]", "show or end who is signed in", runSessions},
 		"schema":      {"", "print the document's JSON Schema", runSchema},
 		"version":     {"", "print version, commit and Go version", runVersion},
 	}

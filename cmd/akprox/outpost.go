@@ -15,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/akprox/akprox/cmd/akprox/kinds"
+	"github.com/akprox/akprox/cmd/akprox/stores"
 	"github.com/akprox/akprox/cmd/akprox/telemetry"
 	"github.com/akprox/akprox/outpost"
 	"github.com/akprox/akprox/outpost/config"
@@ -37,17 +38,19 @@ type running struct {
 	metrics  *telemetry.Metrics
 	recorder *proxy.Recorder
 	store    store.Store
+	sealed   stores.Sealed // the store, where the secret seals it
+	share    sharing
 	sessions *session.Sessions
 	live     *proxy.Live
 	close    func() // the store
 
-	mu         sync.Mutex // one reload at a time; guards what is below
-	first      *config.Document
-	secret     []byte
-	secretFile string // "" when the secret is not in a file
-	parties    map[string]*kinds.Party
-	limits     map[string]*limit.Memory
-	failed     error // why the newest document is not served
+	mu      sync.Mutex // one reload at a time; guards what is below
+	first   *config.Document
+	secrets [][]byte
+	files   []string // those of the secrets that are in files
+	parties map[string]*kinds.Party
+	limits  map[string]outpost.Limiter
+	failed  error // why the newest document is not served
 }
 
 // newRunning takes the first document over: what only a restart can change
@@ -56,10 +59,15 @@ func newRunning(ctx context.Context, log *logrus.Logger, doc *config.Document, s
 	m := telemetry.New(version, commit())
 	rt := &running{
 		log: log, metrics: m, recorder: proxy.NewRecorder(log, m.Registry),
-		store: m.Store(st), live: &proxy.Live{}, first: doc, limits: map[string]*limit.Memory{},
+		store: m.Store(st), live: &proxy.Live{}, first: doc, limits: map[string]outpost.Limiter{},
 	}
+	rt.sealed, _ = st.(stores.Sealed)
 	m.Count(st)
 	m.Tokens(rt.caches)
+	var err error
+	if rt.share, err = newSharing(doc.Store.Kind, doc.Store.Share, st, rt.store, m); err != nil {
+		return nil, err
+	}
 	return rt, rt.apply(ctx, doc)
 }
 
@@ -71,7 +79,7 @@ func (rt *running) reload(ctx context.Context, name string, data []byte, err err
 	var doc *config.Document
 	if err == nil {
 		var problems config.Problems
-		doc, problems = config.Parse(data, name, kinds.Settings(), storeKinds())
+		doc, problems = config.Parse(data, name, kinds.Settings(), stores.Kinds())
 		err = problems.Err()
 	}
 	if err == nil {
@@ -94,11 +102,12 @@ func (rt *running) apply(ctx context.Context, doc *config.Document) error {
 	}
 	b := kinds.New(doc, version)
 	b.Sessions, b.Store, b.Observe, b.Changed, b.Knocked = rt.sessions, rt.store, rt.metrics.IssuerCall, rt.issuerChanged, rt.knocked
+	b.Tallies, b.Answers = rt.share.failures, rt.share.answers
 	apps, err := b.Applications(rt.parties, rt.limiter)
 	if err != nil {
 		return err
 	}
-	rt.live.Swap(rt.handler(doc, apps, b.KnockHandler()))
+	rt.live.Swap(rt.handler(doc, apps, b))
 	b.Commit(ctx, rt.parties)
 	rt.parties = b.Parties
 	telemetry.Configure(rt.log, doc.Log)
@@ -110,32 +119,38 @@ func (rt *running) apply(ctx context.Context, doc *config.Document) error {
 }
 
 func (rt *running) rekey(doc *config.Document) error {
-	rt.secretFile = ""
-	if doc.Secret != nil {
-		rt.secretFile = doc.Secret.File
-	}
-	secret, err := readSecret(doc)
+	rt.files = stores.SecretFiles(doc)
+	secrets, err := stores.Secrets(doc)
 	if err != nil {
 		return config.Problems{doc.Problem("secret", err.Error())}
 	}
-	if doc.Secret == nil && rt.secret != nil || bytes.Equal(secret, rt.secret) {
+	if doc.Secret == nil && rt.secrets != nil || slices.EqualFunc(secrets, rt.secrets, bytes.Equal) {
 		return nil
 	}
-	key, err := derive(secret, "session cookie")
+	seals, err := stores.Derive(secrets, "store")
 	if err != nil {
 		return err
 	}
-	if rt.sessions == nil {
-		rt.sessions = session.New(rt.store, key, time.Now)
-	} else {
-		rt.sessions.Rekey(key)
+	keys, err := stores.Derive(secrets, "session cookie")
+	if err != nil {
+		return err
 	}
-	rt.secret = secret
+	if rt.sealed != nil { // first: a cookie is no use before its record can be read
+		if err := rt.sealed.Rekey(seals); err != nil {
+			return err
+		}
+	}
+	if rt.sessions == nil {
+		rt.sessions = session.New(rt.store, keys, session.Options{Grace: doc.Store.Grace, Observe: rt.renewed})
+	} else {
+		rt.sessions.Rekey(keys)
+	}
+	rt.secrets = secrets
 	return nil
 }
 
 // handler makes the HTTP face of one document.
-func (rt *running) handler(doc *config.Document, apps *outpost.Applications, door *knock.Handler) *proxy.Handler {
+func (rt *running) handler(doc *config.Document, apps *outpost.Applications, b *kinds.Builder) *proxy.Handler {
 	prefixes := doc.Server.Prefixes()
 	edge := &dialect.Edge{Trusted: doc.Server.TrustedProxies, NginxOriginalURL: doc.Server.NginxOriginalURL}
 	authServer := slices.Contains(doc.Server.Compat, "auth-server")
@@ -143,11 +158,12 @@ func (rt *running) handler(doc *config.Document, apps *outpost.Applications, doo
 		Applications: apps,
 		Prefixes:     prefixes,
 		AuthServer:   authServer,
-		Knock:        door,
+		Knock:        b.KnockHandler(),
 		KnockAtRoot:  slices.Contains(doc.Server.Compat, "knocker"),
 		Edge:         edge,
 		SignIn: signin.New(signin.Options{
 			Applications: func() *outpost.Applications { return apps },
+			Issuers:      b.Issuers(),
 			Sessions:     rt.sessions,
 			Store:        rt.store,
 			Endpoints:    endpoints(prefixes, authServer),
@@ -226,6 +242,23 @@ func (rt *running) failPage(prefix string) func(http.ResponseWriter, *http.Reque
 	}
 }
 
+// renewed tells what became of a session that was to be renewed.
+func (rt *running) renewed(r session.Renewal) {
+	rt.metrics.Renewed(r.Provider, string(r.Result))
+	log := rt.log.WithFields(logrus.Fields{"provider": r.Provider, "identity": r.Identity, "result": r.Result})
+	if r.Err != nil {
+		log = log.WithError(r.Err)
+	}
+	switch r.Result {
+	case session.Refused:
+		log.Warn("session ended by the issuer")
+	case session.Lost:
+		log.Error("session refresh")
+	default: // an issuer that is silent is told once, not for each session
+		log.Debug("session refresh")
+	}
+}
+
 func (rt *running) issuerChanged(provider string, err error) {
 	log := rt.log.WithField("provider", provider)
 	if err != nil {
@@ -244,6 +277,7 @@ func (rt *running) warnRestart(doc *config.Document) {
 	}{
 		{"server.http", was.HTTP != is.HTTP},
 		{"server.https", was.HTTPS != is.HTTPS},
+		{"server.grpc", was.GRPC != is.GRPC || was.GRPCTLS != is.GRPCTLS},
 		{"server.metrics", was.Metrics != is.Metrics},
 		{"server.tls", was.TLS != is.TLS},
 		{"store", !reflect.DeepEqual(rt.first.Store, doc.Store)},
@@ -290,9 +324,7 @@ func (rt *running) secretFiles() []string {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	var files []string
-	if rt.secretFile != "" {
-		files = append(files, rt.secretFile)
-	}
+	files = append(files, rt.files...)
 	for _, p := range rt.parties {
 		files = append(files, p.Files...)
 	}
@@ -303,7 +335,11 @@ func (rt *running) secretFiles() []string {
 // before, while its numbers stay.
 func (rt *running) limiter(name string, requests int, per time.Duration) outpost.Limiter {
 	key := fmt.Sprint(name, " ", requests, " ", per)
-	if rt.limits[key] == nil {
+	switch {
+	case rt.limits[key] != nil:
+	case rt.share.limits != nil:
+		rt.limits[key] = limit.NewShared(rt.share.limits, name, requests, per, nil)
+	default:
 		rt.limits[key] = limit.New(requests, per, nil)
 	}
 	return rt.limits[key]

@@ -2,16 +2,18 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/akprox/akprox/cmd/akprox/stores"
 	"github.com/akprox/akprox/cmd/akprox/telemetry"
 	"github.com/akprox/akprox/outpost/config"
 	"github.com/akprox/akprox/providers/file"
+	"github.com/akprox/akprox/proxy/extauthz"
 	"github.com/akprox/akprox/proxy/server"
 )
 
@@ -54,19 +56,30 @@ func serve(ctx context.Context, log *logrus.Logger, path string) error {
 	return rt.listen(ctx, doc.Server, func() {})
 }
 
+// settleTime is how long a stop waits for sessions that are being refreshed.
+const settleTime = 15 * time.Second
+
 // start opens the store of doc and takes the document over.
 func start(ctx context.Context, log *logrus.Logger, doc *config.Document) (*running, error) {
 	telemetry.Configure(log, doc.Log)
-	st, err := stores()[doc.Store.Kind](doc.Store)
+	st, err := stores.Open(doc)
 	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
+		return nil, err
 	}
 	rt, err := newRunning(ctx, log, doc, st)
 	if err != nil {
 		_ = st.Close()
 		return nil, err
 	}
+	stopControl := rt.control(doc)
 	rt.close = func() {
+		stopControl()
+		// A refresh token that the issuer has given out is written first.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
+		defer cancel()
+		if err := rt.sessions.Close(ctx); err != nil {
+			log.Errorf("sessions are still being refreshed: %v", err)
+		}
 		if err := st.Close(); err != nil {
 			log.Error(err)
 		}
@@ -81,14 +94,15 @@ func (rt *running) listen(ctx context.Context, s config.Server, ready func()) er
 		s.HTTPS = "" // only with tls
 	}
 	srv, err := server.Listen(server.Options{
-		HTTP: s.HTTP, HTTPS: s.HTTPS, Metrics: s.Metrics, CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile,
-		Handler: rt.live, MetricsHandler: rt.metrics.Handler(), Ready: rt.readiness, Log: rt.log,
+		HTTP: s.HTTP, HTTPS: s.HTTPS, GRPC: s.GRPC, Metrics: s.Metrics,
+		CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile, GRPCTLS: s.GRPCTLS,
+		Handler: rt.live, GRPCService: extauthz.New(rt.live.Check), MetricsHandler: rt.metrics.Handler(), Ready: rt.readiness, Log: rt.log,
 	})
 	if err != nil {
 		return err
 	}
 	at := srv.Addrs()
-	rt.log.WithFields(logrus.Fields{"version": version, "http": at.HTTP, "https": at.HTTPS, "metrics": at.Metrics}).Info("serving")
+	rt.log.WithFields(logrus.Fields{"version": version, "http": at.HTTP, "https": at.HTTPS, "grpc": at.GRPC, "metrics": at.Metrics}).Info("serving")
 	ready()
 	err = srv.Serve(ctx)
 	rt.log.Info("stopped")

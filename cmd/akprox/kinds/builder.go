@@ -11,6 +11,7 @@ import (
 
 	"github.com/akprox/akprox/outpost"
 	"github.com/akprox/akprox/outpost/config"
+	"github.com/akprox/akprox/outpost/limit"
 	"github.com/akprox/akprox/outpost/session"
 	"github.com/akprox/akprox/outpost/store"
 	"github.com/akprox/akprox/providers/token"
@@ -37,6 +38,8 @@ type Builder struct {
 	Version  string // told to issuers and applications
 	Sessions *session.Sessions
 	Store    store.Store
+	Tallies  limit.Tallier // counts failures for all instances; nil: they are counted here alone
+	Answers  token.Shared  // keeps answers about tokens for all instances; nil: each asks for itself
 	Knocked  func(knock.Event)
 	Observe  func(provider, call string, took time.Duration, err error) // a call to a provider
 	Changed  func(provider string, err error)                           // how a provider is
@@ -105,6 +108,17 @@ func (b *Builder) KnockHandler() *knock.Handler {
 	return found
 }
 
+// Issuers answers the issuers that people are sent to, by provider.
+func (b *Builder) Issuers() map[string]outpost.Issuer {
+	all := map[string]outpost.Issuer{}
+	for name, p := range b.Parties {
+		if p.Opened.Issuer != nil {
+			all[name] = p.Opened.Issuer
+		}
+	}
+	return all
+}
+
 // secret reads a secret of the provider being opened; one that the document
 // does not have is "".
 func (b *Builder) secret(s config.Secret) (string, error) {
@@ -137,14 +151,14 @@ func (b *Builder) Files() []string {
 func (b *Builder) follow(f func(ctx context.Context)) { b.current.follow = f }
 
 // sessionOf is how a kind that people sign in by is asked: through the
-// session that its sign-in made. current, when given, answers the person of a
+// session that its sign-in made; issuer is nil for a password. current, when given, answers the person of a
 // session as the provider knows them now, nil when it does not any more.
-func (b *Builder) sessionOf(provider string, current func(*outpost.Identity) *outpost.Identity) func(*outpost.Application) outpost.Credential {
+func (b *Builder) sessionOf(provider string, issuer outpost.Issuer, current func(*outpost.Identity) *outpost.Identity) func(*outpost.Application) outpost.Credential {
 	return func(app *outpost.Application) outpost.Credential {
 		if b.Sessions == nil {
 			return nobody{}
 		}
-		c := b.Sessions.Credential(provider, app.Cookie, app.Session)
+		c := b.Sessions.Credential(provider, issuer, app.Cookie, app.Session)
 		if current == nil {
 			return c
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/akprox/akprox/outpost"
 	"github.com/akprox/akprox/outpost/config"
+	"github.com/akprox/akprox/outpost/limit"
 	"github.com/akprox/akprox/outpost/store"
 	"github.com/akprox/akprox/providers/knock"
 	"github.com/akprox/akprox/providers/knock/ranges"
@@ -79,7 +80,8 @@ func (s *KnockSettings) Check(report func(key, problem string)) {
 
 // knockWorld is what a knock provider needs beside its settings.
 type knockWorld struct {
-	store   store.Store // nil where a document is only looked at
+	store   store.Store   // nil where a document is only looked at
+	tallies limit.Tallier // nil: this process counts alone
 	trusted []netip.Prefix
 	now     func() time.Time
 	observe func(face.Event)
@@ -108,7 +110,7 @@ func (s *KnockSettings) open(name string, secrets []string, w knockWorld) (*knoc
 	handler, err := face.New(face.Options{
 		Refused: refused,
 		Door:    doorFace{door}, Trusted: w.trusted, Origin: s.CORSOrigin, Excluded: s.Excluded, ExcludedByHost: s.ByHost,
-		Limits: face.Limits(s.Limits), Now: w.now, Observe: w.observe,
+		Limits: face.Limits(s.Limits), Shared: w.tallies, Now: w.now, Observe: w.observe,
 	})
 	return door, handler, err
 }
@@ -133,7 +135,7 @@ func openKnock(b *Builder, name string, settings any) (config.Opened, error) {
 	// Not secret, but what the door was opened with as well: a reload that
 	// changes it opens the door anew.
 	b.current.secrets = append(b.current.secrets, fmt.Sprint(b.Doc.Server.TrustedProxies))
-	door, handler, err := s.open(name, secrets, knockWorld{store: b.Store, trusted: b.Doc.Server.TrustedProxies, observe: b.Knocked})
+	door, handler, err := s.open(name, secrets, knockWorld{store: b.Store, tallies: b.Tallies, trusted: b.Doc.Server.TrustedProxies, observe: b.Knocked})
 	if err != nil {
 		return config.Opened{}, err
 	}

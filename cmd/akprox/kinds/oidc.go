@@ -16,6 +16,7 @@ type oidcSettings struct {
 	ClientID       string         `yaml:"client_id" required:"true" doc:"The id under which the issuer knows akprox."`
 	ClientSecret   config.Secret  `yaml:"client_secret" doc:"The client's secret; without it the client is a public one."`
 	Scopes         []string       `yaml:"scopes" default:"[openid, profile, email]" form:"scope" doc:"What is asked for; openid has to be there."`
+	Prompt         string         `yaml:"prompt" enum:"consent,login,select_account" doc:"What the issuer is to ask at every sign-in; some give refresh tokens only with consent."`
 	Claims         claimsSettings `yaml:"claims" doc:"Which claim tells what; a name may be a path such as realm_access.roles."`
 	AfterSignOut   string         `yaml:"post_logout_redirect_uri" form:"url" doc:"Where the issuer sends people after signing out; it has to be registered there. Without it the issuer shows its own page."`
 }
@@ -28,7 +29,7 @@ func openOIDC(b *Builder, name string, settings any) (config.Opened, error) {
 	}
 	p, err := oidc.New(oidc.Options{
 		Name: name, Issuer: s.Issuer, BackchannelURL: s.BackchannelURL, ClientID: s.ClientID, ClientSecret: secret,
-		Scopes: s.Scopes, Claims: oidc.Claims(s.Claims), UserAgent: "akprox/" + b.Version,
+		Scopes: s.Scopes, Prompt: s.Prompt, Claims: oidc.Claims(s.Claims), UserAgent: "akprox/" + b.Version,
 		Observe: func(call string, took time.Duration, err error) { b.Observe(name, call, took, err) },
 		Changed: func(err error) { b.Changed(name, err) },
 	})
@@ -38,6 +39,6 @@ func openOIDC(b *Builder, name string, settings any) (config.Opened, error) {
 	b.follow(func(ctx context.Context) { p.Follow(ctx) })
 	return config.Opened{
 		SignsIn: true, Issuer: p, JWKS: p.JWKS, AfterSignOut: s.AfterSignOut,
-		Credential: b.sessionOf(name, nil),
+		Credential: b.sessionOf(name, p, nil),
 	}, nil
 }

@@ -29,13 +29,13 @@ func openPassword(b *Builder, name string, settings any) (config.Opened, error) 
 	s := settings.(*passwordSettings)
 	users, err := password.New(password.Options{
 		Name: name, Users: s.Users, UsersFile: s.UsersFile, HtpasswdFile: s.HtpasswdFile, Throttle: s.Throttle,
-		Warn: func(err error) { b.Changed(name, err) },
+		Warn: func(err error) { b.Changed(name, err) }, Shared: b.Tallies,
 	})
 	if err != nil {
 		return config.Opened{}, err
 	}
 	b.follow(func(ctx context.Context) { users.Follow(ctx) })
-	sessions := b.sessionOf(name, users.Current)
+	sessions := b.sessionOf(name, nil, users.Current)
 	return config.Opened{
 		SignsIn: true, Scheme: "Basic", Passwords: users,
 		Credential: func(app *outpost.Application) outpost.Credential { return basicOrSession{users, sessions(app)} },

@@ -94,6 +94,7 @@ func openIntrospection(b *Builder, name string, settings any) (config.Opened, er
 	i, err := token.NewIntrospection(token.IntrospectionOptions{
 		Name: name, URL: s.URL, ClientID: s.ClientID, ClientSecret: secret, Auth: s.Auth, Cache: s.Cache, NegativeCache: s.NegativeCache,
 		Timeout: s.Timeout, Issuer: s.Issuer, Audience: s.Audience, ClientIDs: s.ClientIDs, Claims: token.Claims(s.Claims), UserAgent: "akprox/" + b.Version,
+		Shared:  b.Answers,
 		Observe: func(call string, took time.Duration, err error) { b.Observe(name, call, took, err) },
 		Loud:    func(msg string) { b.Changed(name, errors.New(msg)) },
 	})

@@ -22,6 +22,7 @@ import (
 type Metrics struct {
 	Registry     *prometheus.Registry
 	signIns      *prometheus.CounterVec
+	refreshes    *prometheus.CounterVec
 	issuerCalls  *prometheus.HistogramVec
 	issuerErrors *prometheus.CounterVec
 	storeCalls   *prometheus.HistogramVec
@@ -45,6 +46,7 @@ func New(version, commit string) *Metrics {
 	m := &Metrics{
 		Registry:     prometheus.NewRegistry(),
 		signIns:      vec("akprox_sign_ins_total", "Sign-ins by application and how they ended.", "application", "result"),
+		refreshes:    vec("akprox_session_refreshes_total", "Sessions that were to be refreshed at their issuer, by what became of it.", "provider", "result"),
 		issuerCalls:  timed("akprox_issuer_call_duration_seconds", "Calls to issuers.", "provider", "call"),
 		issuerErrors: vec("akprox_issuer_call_errors_total", "Calls to issuers that failed.", "provider", "call"),
 		storeCalls:   timed("akprox_store_call_duration_seconds", "Calls to the store.", "call"),
@@ -56,7 +58,7 @@ func New(version, commit string) *Metrics {
 		Name: "akprox_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version, "commit": commit},
 	})
 	build.Set(1)
-	m.Registry.MustRegister(m.signIns, m.issuerCalls, m.issuerErrors, m.storeCalls, m.storeErrors, m.reloadOK, m.reloadTime,
+	m.Registry.MustRegister(m.signIns, m.refreshes, m.issuerCalls, m.issuerErrors, m.storeCalls, m.storeErrors, m.reloadOK, m.reloadTime,
 		build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -90,8 +92,8 @@ func (m *Metrics) Count(st store.Store) {
 
 // Caches is how a provider's caches of tokens stand.
 type Caches struct {
-	Hits, NegativeHits, Misses, Evicted uint64
-	Entries, Negative                   int
+	Hits, NegativeHits, Misses, Shared, Evicted uint64
+	Entries, Negative                           int
 }
 
 // tokens tells the caches of all providers when it is scraped.
@@ -115,7 +117,7 @@ func (t tokens) Describe(c chan<- *prometheus.Desc) { c <- t.looked; c <- t.held
 // Collect implements prometheus.Collector.
 func (t tokens) Collect(c chan<- prometheus.Metric) {
 	for provider, s := range t.read() {
-		for result, n := range map[string]uint64{"hit": s.Hits, "negative_hit": s.NegativeHits, "miss": s.Misses, "evicted": s.Evicted} {
+		for result, n := range map[string]uint64{"hit": s.Hits, "negative_hit": s.NegativeHits, "miss": s.Misses, "shared": s.Shared, "evicted": s.Evicted} {
 			c <- prometheus.MustNewConstMetric(t.looked, prometheus.CounterValue, float64(n), provider, result)
 		}
 		c <- prometheus.MustNewConstMetric(t.held, prometheus.GaugeValue, float64(s.Entries), provider, "good")
@@ -136,6 +138,11 @@ func (m *Metrics) SignIn(application, result string) {
 	m.signIns.WithLabelValues(application, result).Inc()
 }
 
+// Renewed counts a session that was to be refreshed at its issuer.
+func (m *Metrics) Renewed(provider, result string) {
+	m.refreshes.WithLabelValues(provider, result).Inc()
+}
+
 // Reloaded notes whether the newest document is served.
 func (m *Metrics) Reloaded(ok bool) {
 	if !ok {
@@ -146,8 +153,21 @@ func (m *Metrics) Reloaded(ok bool) {
 	m.reloadTime.SetToCurrentTime()
 }
 
-// Store answers st with its calls timed.
-func (m *Metrics) Store(st store.Store) store.Store { return measuredStore{st, m} }
+// Store answers st with its calls timed. It is a store.Watcher only if st is;
+// the other powers for items every store of ours has.
+func (m *Metrics) Store(st store.Store) store.Store {
+	measured := measuredStore{st, m}
+	if w, ok := st.(store.Watcher); ok {
+		return watchedStore{measured, w}
+	}
+	return measured
+}
+
+// watchedStore is a measuredStore that several processes share.
+type watchedStore struct {
+	measuredStore
+	store.Watcher
+}
 
 // measuredStore times the calls to a store.
 type measuredStore struct {
@@ -190,6 +210,18 @@ func (s measuredStore) Delete(ctx context.Context, key string) (err error) {
 func (s measuredStore) DeleteTagged(ctx context.Context, tag string) (n int, err error) {
 	defer func(start time.Time) { s.done("delete_tagged", start, err) }(time.Now())
 	return s.Store.DeleteTagged(ctx, tag)
+}
+
+// Replace implements store.Replacer, which every store of ours has.
+func (s measuredStore) Replace(ctx context.Context, key string, item store.Item) (err error) {
+	defer func(start time.Time) { s.done("replace", start, err) }(time.Now())
+	return s.Store.(store.Replacer).Replace(ctx, key, item)
+}
+
+// Claim implements store.Claimer, which every store of ours has.
+func (s measuredStore) Claim(ctx context.Context, key string, item store.Item) (mine bool, err error) {
+	defer func(start time.Time) { s.done("claim", start, err) }(time.Now())
+	return s.Store.(store.Claimer).Claim(ctx, key, item)
 }
 
 // Touch implements store.Toucher, which every store of ours has.
