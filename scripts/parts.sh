@@ -25,9 +25,11 @@ distribution=(
 	/usr/bin/caddy:caddy
 	/usr/sbin/haproxy:haproxy
 	/usr/bin/redis-server:redis-server
+	/usr/bin/promtool:prometheus
 	/usr/bin/chromium:chromium
 	/usr/share/fonts/truetype/liberation:fonts-liberation
 	wrk:wrk
+	systemd-analyze:systemd
 	openssl:openssl
 	jq:jq
 	curl:curl
@@ -100,13 +102,17 @@ slim_lego() {
 
 # go_part builds: name, target file, module@version, package, tags, scratch folder.
 go_part() {
-	local name=$1 target=$2 module=${3%@*} version=${3##*@} package=$4 tags=$5 scratch=$6 cgo=0
+	local name=$1 target=$2 module=${3%@*} version=${3##*@} package=$4 tags=$5 scratch=$6 cgo=0 recipe=$1 flags='-s -w'
 	[ "$package" = . ] && package=$module || package=$module/$package
 	[ -z "$tags" ] || cgo=1 # the only part with tags has SQLite in it
-	if [ -d "$recipes/$name" ]; then
-		cp -r "$recipes/$name/." "$scratch"
+	if [ "$module" = k8s.io/kubernetes ]; then # one recipe for all its programs, which must know their version
+		recipe=kubernetes
+		flags+=$(printf ' -X k8s.io/component-base/version.%s' "gitVersion=$version" gitMajor=1 gitMinor="$(cut -d. -f2 <<<"$version")" gitTreeState=clean)
+	fi
+	if [ -d "$recipes/$recipe" ]; then
+		cp -r "$recipes/$recipe/." "$scratch"
 		[ "$name" != traefik ] || slim_lego "$scratch" || return 1
-		(cd "$scratch" && CGO_ENABLED=$cgo go build -tags "$tags" -ldflags '-s -w' -o "$scratch/built/$name" "$package") || return 1
+		(cd "$scratch" && CGO_ENABLED=$cgo go build -tags "$tags" -ldflags "$flags" -o "$scratch/built/$name" "$package") || return 1
 	else
 		(cd "$scratch" && CGO_ENABLED=$cgo GOBIN=$scratch/built go install -ldflags '-s -w' "$package@$version") || return 1
 	fi
@@ -117,6 +123,26 @@ go_part() {
 npm_part() {
 	mkdir "$3/built" && cp "$recipes/$1"/package*.json "$3/built" || return 1
 	(cd "$3/built" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) && mv "$3/built" "$2"
+}
+
+# files_part takes files out of modules, as the recipe's files.txt says, and
+# runs the recipe's program over swagger.json: name, target, scratch folder.
+# The recipe's go.sum holds the modules to what they were.
+files_part() {
+	local made module path from file found
+	cp -r "$recipes/$1/." "$3" && mkdir "$3/built" || return 1
+	while read -r made module path; do
+		case $made in '' | '#'*) continue ;; esac
+		from=$(cd "$3" && go mod download -json "$module") || { echo "$from"; return 1; }
+		from=$(jq -r .Dir <<<"$from")
+		eval "found=('$from'/$path)" # a pattern of ours; what it does not find, cat names
+		for file in "${found[@]}"; do
+			[ "${#found[@]}" = 1 ] || echo ---
+			cat "$file" || return 1
+			echo
+		done >"$3/built/$made"
+	done <"$3/files.txt"
+	(cd "$3" && go run . built/swagger.json built/schemas) && rm "$3/built/swagger.json" && mv "$3/built" "$2"
 }
 
 # part gets one line of parts.txt: name, version, source, package, tags.
@@ -130,8 +156,8 @@ part() {
 	rm -rf "$parts/$name."?????? # scratch folders of interrupted runs
 	# In the folder of the parts, so that the last step is a rename.
 	scratch=$(mktemp -d "$parts/$name.XXXXXX")
-	if [ "$3" = npm ]; then
-		npm_part "$name" "$target" "$scratch" >"$log" 2>&1 || status=$?
+	if [ "$3" = npm ] || [ "$3" = files ]; then
+		"$3_part" "$name" "$target" "$scratch" >"$log" 2>&1 || status=$?
 	else
 		go_part "$name" "$target" "$3" "$4" "${5:-}" "$scratch" >"$log" 2>&1 || status=$?
 	fi

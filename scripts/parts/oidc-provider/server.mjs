@@ -17,7 +17,7 @@
 //   store,                   a file for sessions and tokens, for the next start
 // }
 import { generateKeyPairSync } from 'node:crypto';
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
@@ -35,10 +35,16 @@ function keys() {
   return JSON.parse(readFileSync(settings.keys));
 }
 
-// One table for all models, written to settings.store after each change.
-const table = new Map(
-  existsSync(settings.store) ? JSON.parse(readFileSync(settings.store)) : [],
-);
+// One table for all models. settings.store is its journal: a line for each
+// change, so that the thousandth costs no more than the first.
+const table = new Map();
+if (existsSync(settings.store)) {
+  for (const line of readFileSync(settings.store, 'utf8').split('\n').slice(0, -1)) {
+    const [key, entry] = JSON.parse(line);
+    if (entry) table.set(key, entry);
+    else table.delete(key);
+  }
+}
 
 class Store {
   constructor(model) {
@@ -49,10 +55,8 @@ class Store {
     return `${this.model}:${id}`;
   }
 
-  save() {
-    // Whole or not at all: it may be stopped at any moment.
-    writeFileSync(`${settings.store}.new`, JSON.stringify([...table]));
-    renameSync(`${settings.store}.new`, settings.store);
+  save(key) {
+    appendFileSync(settings.store, `${JSON.stringify([key, table.get(key) ?? null])}\n`);
   }
 
   search(field, value) {
@@ -64,7 +68,7 @@ class Store {
 
   async upsert(id, payload) {
     table.set(this.key(id), payload);
-    this.save();
+    this.save(this.key(id));
   }
 
   async find(id) {
@@ -81,19 +85,20 @@ class Store {
 
   async consume(id) {
     table.get(this.key(id)).consumed = Math.floor(Date.now() / 1000);
-    this.save();
+    this.save(this.key(id));
   }
 
   async destroy(id) {
     table.delete(this.key(id));
-    this.save();
+    this.save(this.key(id));
   }
 
   async revokeByGrantId(grantId) {
     for (const [key, entry] of table) {
-      if (entry.grantId === grantId) table.delete(key);
+      if (entry.grantId !== grantId) continue;
+      table.delete(key);
+      this.save(key);
     }
-    this.save();
   }
 }
 

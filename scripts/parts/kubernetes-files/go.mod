@@ -1,0 +1,3 @@
+module akprox.invalid/parts/kubernetes-files
+
+go 1.26.0
