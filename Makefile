@@ -6,7 +6,7 @@ PARTS     = $(or $(AKPROX_PARTS),$(HOME)/.cache/akprox/parts)
 # One version, named in e2e/parts/parts.txt.
 LINTER    = $(PARTS)/golangci-lint-$(shell awk '$$1 == "golangci-lint" { print $$2 }' e2e/parts/parts.txt)
 
-.PHONY: demo build test parts lint bench fuzz clean
+.PHONY: demo build test parts lint bench fuzz mutations licences sbom vuln clean
 
 demo: ## Run the program with a built-in sign-in, to look at it in a browser.
 	$(GO) run ./cmd/akprox demo $(if $(LISTEN),--listen $(LISTEN))
@@ -36,6 +36,18 @@ fuzz: ## Run every fuzz target for FUZZTIME (1m).
 			echo "== $$dir $$target"; \
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" || exit 1; \
 		done
+
+mutations: ## Weaken the code in some twenty places, one at a time; a test must fail for each.
+	$(GO) run ./scripts/mutations
+
+licences: ## Write docs/licences.md, the licences of what is linked.
+	$(GO) run ./scripts/licences
+
+sbom: build ## Write build/sbom.json, the modules in bin/akprox, as CycloneDX.
+	$(GO) run ./scripts/licences -sbom build/sbom.json bin/akprox
+
+vuln: ## Look for known holes in what is linked. Needs a network, and is not part of CI.
+	@scripts/vuln.sh
 
 clean: ## Remove what was built. The parts stay.
 	rm -rf bin build

@@ -150,7 +150,7 @@ func (s *authServer) client(t *testing.T) *person {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(root)
 	c := parts.Client(t)
-	c.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	c.Transport.(*parts.Watched).TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	return &person{Client: c, t: t}
 }
 

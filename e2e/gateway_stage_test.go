@@ -223,7 +223,7 @@ func asTraefik(t *testing.T, c *http.Client, akprox, address string, h http.Head
 // client keeps its connections for a test.
 func client(t *testing.T) *http.Client {
 	c := parts.Client(t)
-	c.Transport.(*http.Transport).MaxIdleConnsPerHost = 64
+	c.Transport.(*parts.Watched).MaxIdleConnsPerHost = 64
 	return c
 }
 

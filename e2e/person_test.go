@@ -24,7 +24,7 @@ func (s *stage) person(t *testing.T) *person {
 	t.Helper()
 	client := parts.Client(t)
 	if s.tls != nil {
-		client.Transport.(*http.Transport).TLSClientConfig = s.tls
+		client.Transport.(*parts.Watched).TLSClientConfig = s.tls
 	}
 	return &person{client, t, s}
 }

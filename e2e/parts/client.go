@@ -15,6 +15,7 @@ import (
 // keeps cookies by the browsers' rules. It follows no redirects, so that a
 // test sees each step. All host names lead to 127.0.0.1, at the port of the
 // URL: http://app.example.test:8080/ asks whatever listens on 127.0.0.1:8080.
+// Its Transport is a Watched.
 func Client(t testing.TB) *http.Client {
 	t.Helper()
 	jar, err := cookiejar.New(&cookiejar.Options{PublicSuffixList: publicsuffix.List})
@@ -34,7 +35,7 @@ func Client(t testing.TB) *http.Client {
 	}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{
-		Transport:     transport,
+		Transport:     &Watched{transport, t},
 		Jar:           jar,
 		Timeout:       30 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -265,4 +266,24 @@ func (i *Issuer) RotateKeys() {
 		i.t.Fatal(err)
 	}
 	i.Restart()
+}
+
+// Regroup restarts an oidc-provider in which user has these groups.
+func (i *Issuer) Regroup(user string, groups ...string) {
+	i.t.Helper()
+	const name = "OIDC_PROVIDER="
+	settings := map[string]any{}
+	for _, v := range i.cmd.Env { // the last of a name counts
+		if text, ok := strings.CutPrefix(v, name); ok {
+			if err := json.Unmarshal([]byte(text), &settings); err != nil {
+				i.t.Fatal(err)
+			}
+		}
+	}
+	settings["users"].(map[string]any)[user].(map[string]any)["groups"] = groups
+	text, err := json.Marshal(settings)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	i.Restart(name + string(text))
 }

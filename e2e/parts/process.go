@@ -54,7 +54,8 @@ type Process struct {
 const stopGrace = 10 * time.Second
 
 // Start starts the process, waits until it is up, and ends it with the test.
-// Its output is logged if the test failed.
+// Its output is logged if the test failed. The test fails if it is an akprox
+// that wrote a secret anywhere; see Secret.
 func Start(t testing.TB, c Cmd) *Process {
 	t.Helper()
 	Need(t)
@@ -62,8 +63,16 @@ func Start(t testing.TB, c Cmd) *Process {
 		c.Timeout = 20 * time.Second
 	}
 	p := &Process{t: t, cmd: c}
+	switch c.Name {
+	case "dex", "oidc-provider", "hydra":
+		issuers.add(strconv.Itoa(c.Port))
+	}
 	t.Cleanup(func() {
+		scraped := p.scrape()
 		p.Stop()
+		for _, leak := range p.leaks(scraped) {
+			t.Error(leak)
+		}
 		if t.Failed() {
 			t.Logf("output of %s:\n%s", c.Name, p.out.tail(16<<10))
 		}
