@@ -163,7 +163,8 @@ func startIngress(t *testing.T, s *stage, printed []string) {
 	for i, text := range printed {
 		first, second, _ := strings.Cut(text, "\n---\n")
 		annotations := readYAML(t, first)["metadata"].(map[string]any)["annotations"].(map[string]any)
-		spec := readYAML(t, second)["spec"].(map[string]any)["rules"].([]any)[0].(map[string]any)
+		pages := readYAML(t, second)
+		spec := pages["spec"].(map[string]any)["rules"].([]any)[0].(map[string]any)
 		own := spec["host"].(string)
 		url := annotations[annotation+"auth-url"].(string)
 		service := net.JoinHostPort("akprox.default.svc.cluster.local", strings.TrimPrefix(s.address, "127.0.0.1:"))
@@ -173,7 +174,7 @@ func startIngress(t *testing.T, s *stage, printed []string) {
 			if host == own {
 				outpost = spec["http"].(map[string]any)["paths"].([]any)[0].(map[string]any)["path"].(string)
 			}
-			conf.WriteString(s.render(host, outpost, annotations, service))
+			conf.WriteString(s.render(host, outpost, annotations, pages["metadata"].(map[string]any)["annotations"].(map[string]any), service))
 		}
 	}
 	parts.Nginx(t, s.port, conf.String(), parts.SetMisc)
@@ -182,11 +183,19 @@ func startIngress(t *testing.T, s *stage, printed []string) {
 const annotation = "nginx.ingress.kubernetes.io/"
 
 // render is the controller's template (nginx.tmpl, of controller 1.11) as far
-// as external authentication goes. authHost is the Host that auth-url has.
-func (s *stage) render(host, outpostPath string, annotations map[string]any, authHost string) string {
+// as external authentication goes. annotations are those of the program, pages
+// those of akprox's own pages; authHost is the Host that auth-url has.
+func (s *stage) render(host, outpostPath string, annotations, pages map[string]any, authHost string) string {
 	text := func(name string) string {
 		v, _ := annotations[annotation+name].(string)
 		return strings.TrimSpace(v)
+	}
+	buffers := func(annotations map[string]any) string {
+		size, ok := annotations[annotation+"proxy-buffer-size"].(string)
+		if !ok {
+			size = "4k"
+		}
+		return fmt.Sprintf("proxy_buffer_size %s; proxy_buffers 4 %[1]s;", size)
 	}
 	var identity strings.Builder
 	for i, name := range strings.Split(text("auth-response-headers"), ",") {
@@ -208,7 +217,7 @@ func (s *stage) render(host, outpostPath string, annotations map[string]any, aut
 	proxy_set_header Proxy "";`
 	own := ""
 	if outpostPath != "" {
-		own = fmt.Sprintf("location %s {%s\n proxy_pass http://%s;\n}", outpostPath, forwarded, s.address)
+		own = fmt.Sprintf("location %s {%s\n %s proxy_pass http://%s;\n}", outpostPath, forwarded, buffers(pages), s.address)
 	}
 	return fmt.Sprintf(`
 map $http_upgrade $connection_upgrade { default upgrade; "" ""; }
@@ -227,7 +236,7 @@ location = /_external-auth-Lw {
 	proxy_set_header X-Real-IP $remote_addr;
 	proxy_set_header X-Forwarded-For $remote_addr;
 	proxy_set_header X-Auth-Request-Redirect $request_uri;
-	proxy_buffer_size 4k;
+	%s
 	proxy_http_version 1.1;
 	proxy_pass_request_headers on;
 	%s
@@ -247,11 +256,12 @@ location / {
 	%s
 	set_escape_uri $escaped_request_uri $request_uri;
 	error_page 401 = @sign_in;%s
+	%s
 	client_max_body_size 1m;
 	proxy_pass http://%s;
 }
 }
-`, s.port, host, authHost, text("auth-snippet"), text("auth-url"), text("auth-signin"), own, identity.String(), forwarded, s.program)
+`, s.port, host, authHost, buffers(annotations), text("auth-snippet"), text("auth-url"), text("auth-signin"), own, identity.String(), forwarded, buffers(annotations), s.program)
 }
 
 func readYAML(t *testing.T, text string) map[string]any {

@@ -73,6 +73,12 @@ type kill struct {
 
 func newKill(t *testing.T) *kill {
 	t.Helper()
+	return newKillWith(t, func(config string, port int) *parts.Process { return parts.Akprox(t, config, port, "") })
+}
+
+// newKillWith is newKill with another way to start akprox.
+func newKillWith(t *testing.T, start func(config string, port int) *parts.Process) *kill {
+	t.Helper()
 	port := parts.Port(t)
 	k := &kill{t: t, app: fmt.Sprintf("http://%s:%d", appHost, port)}
 	issuer := httptest.NewUnstartedServer(nil)
@@ -85,14 +91,14 @@ func newKill(t *testing.T) *kill {
 	issuer.Config.Handler = handler
 	issuer.Start()
 	t.Cleanup(issuer.Close)
-	k.akprox = parts.Akprox(t, fmt.Sprintf(`version: 1
+	k.akprox = start(fmt.Sprintf(`version: 1
 server: { http: "127.0.0.1:%d", https: "", metrics: "" }
 store: { kind: disk, path: store }
 providers:
   - { name: company, kind: oidc, issuer: %q, client_id: %s, client_secret: { value: %s } }
 applications:
   - { name: app, mode: proxy, external_url: %q, upstream: %q, credentials: [company] }
-`, port, name, client.ID, client.Secret, k.app, parts.Upstream(t).URL), port, "")
+`, port, name, client.ID, client.Secret, k.app, parts.Upstream(t).URL), port)
 	eventually(t, "nobody can sign in", k.signIn)
 	k.failed.Store(0)
 	return k

@@ -24,6 +24,7 @@ var scenarios = []struct {
 	run  func(t *testing.T, s *stage)
 }{
 	{"sign in and come back", signInAndComeBack},
+	{"come back to a long address", comeBackToALongAddress},
 	{"headers overwrite forged ones", headersOverwriteForgedOnes},
 	{"forged control headers", forgedControlHeaders},
 	{"two hosts in one request", twoHosts},
@@ -73,6 +74,13 @@ func signInAndComeBack(t *testing.T, s *stage) {
 	if r := p.get(s.app + "/later"); r.status != http.StatusOK {
 		t.Errorf("a moment later: %d", r.status)
 	}
+}
+
+// comeBackToALongAddress: the answers that send a person to sign in, and back,
+// hold the address, escaped or with cookies: more than the page of memory that
+// some proxies have for headers.
+func comeBackToALongAddress(t *testing.T, s *stage) {
+	s.person(t).arrive(s.app+"/app?long="+strings.Repeat("a", 3900), "alice")
 }
 
 func headersOverwriteForgedOnes(t *testing.T, s *stage) {

@@ -145,7 +145,7 @@ func seedIngress(t *testing.T, s *stage, _ []string) {
 	a := annotations["metadata"].(map[string]any)["annotations"].(map[string]any)
 	// The name has to be an address: this nginx has no resolver.
 	a[annotation+"auth-url"] = strings.Replace(a[annotation+"auth-url"].(string), host, "127.0.0.1:"+port(s), 1)
-	parts.Nginx(t, s.port, s.render(rule["host"].(string), path, a, host), parts.SetMisc)
+	parts.Nginx(t, s.port, s.render(rule["host"].(string), path, a, nil, host), parts.SetMisc)
 }
 
 // seedTraefikFile mends what no Traefik reads: the keys of the second router,

@@ -23,12 +23,17 @@ const oneMore = `  - { name: legacy, mode: proxy, external_url: "https://legacy.
 func TestSnippetCommand(t *testing.T) {
 	first := strings.Replace(snippetDocument, "ORIGINAL", "", 1)
 	original := strings.Replace(snippetDocument, "ORIGINAL", ", nginx_original_url: true", 1)
+	away := strings.NewReplacer("{ value: the-client-secret }", "{ file: /nowhere/client-secret }", "applications:", `  - { name: people, kind: password, users_file: /nowhere/users.yaml }
+  - { name: opaque, kind: introspection, url: "https://id.example.com/introspect", client_id: akprox, client_secret: { env: AKPROX_TEST_NOWHERE } }
+  - { name: door, kind: knock, keys: [ { name: a, key: { file: /nowhere/a }, ttl: 60 }, { name: b, key: { file: /nowhere/b }, ttl: 60 } ] }
+applications:`).Replace(first)
 	for name, c := range map[string]struct {
 		document string
 		args     []string
 		status   int
 		out, err []string // what they hold; nothing at all where none
 	}{
+		"secrets and users are on the server alone": {away, []string{"caddy"}, 0, []string{"https://wiki.example.com {"}, nil},
 		"the only one":    {first, []string{"traefik"}, 0, []string{"Host(`wiki.example.com`)", "http://127.0.0.1:9123/akprox/auth/traefik", "- Remote-User"}, nil},
 		"nginx, told":     {original, []string{"nginx"}, 0, []string{"server 127.0.0.1:9123;", "nginx_original_url: true"}, nil},
 		"nginx, not told": {first, []string{"nginx"}, 0, []string{"server {"}, []string{"nginx_original_url: true"}},

@@ -33,6 +33,9 @@ func (k *known) changed(key string) {
 func (k *known) find(ctx context.Context, cookie, value string, life outpost.Lifetimes) (*entry, time.Time, error) {
 	now := k.opts.Now()
 	e := k.seen.get(value)
+	if e != nil && e.cookies != k.cookies.Load() {
+		e = nil // signed when there were other keys
+	}
 	if e == nil || !e.alive(now, life) || !e.confirmed() { // what is held may be older than what is kept
 		var err error
 		if e, err = k.ask(ctx, cookie, value, e, now, life); err != nil {
@@ -56,7 +59,7 @@ const (
 // ask reads the session from the store. When the store does not answer, what
 // is held may go on for a while.
 func (k *known) ask(ctx context.Context, cookie, value string, held *entry, now time.Time, life outpost.Lifetimes) (*entry, error) {
-	if held == nil || !held.alive(now, life) || now.UnixNano() >= held.era.lost.Load()+int64(k.opts.Grace) {
+	if held == nil || !held.alive(now, life) || !k.inGrace(held, now) {
 		return k.load(ctx, cookie, value)
 	}
 	if now.UnixNano() < k.silent.Load() {
@@ -74,18 +77,27 @@ func (k *known) ask(ctx context.Context, cookie, value string, held *entry, now 
 	return e, err
 }
 
+// inGrace reports whether the watch over e was lost a short while ago. A clock
+// that was set back since ends the grace.
+func (k *known) inGrace(e *entry, now time.Time) bool {
+	ago := now.UnixNano() - e.era.lost.Load()
+	return ago >= 0 && ago < int64(k.opts.Grace)
+}
+
 // load reads the session of a cookie from the store.
 func (k *known) load(ctx context.Context, cookie, value string) (*entry, error) {
-	id, ok := k.cookies.Load().read(cookie, value)
+	signed := k.cookies.Load()
+	id, ok := signed.read(cookie, value)
 	if !ok {
 		return nil, outpost.ErrNoCredential
 	}
-	return k.fetch(ctx, key(id), value)
+	return k.fetch(ctx, key(id), value, signed)
 }
 
 // fetch reads a session from the store and remembers it, unless it has changed
-// meanwhile. One that is not there is outpost.ErrNoCredential.
-func (k *known) fetch(ctx context.Context, key, value string) (*entry, error) {
+// meanwhile. One that is not there is outpost.ErrNoCredential. signed are the
+// keys that value was read with: it is worth nothing once there are others.
+func (k *known) fetch(ctx context.Context, key, value string, signed *cookies) (*entry, error) {
 	mark, era := k.seen.mark(key)
 	item, err := k.store.Get(ctx, key)
 	if errors.Is(err, store.ErrNotFound) {
@@ -101,6 +113,7 @@ func (k *known) fetch(ctx context.Context, key, value string) (*entry, error) {
 		return nil, outpost.ErrNoCredential
 	}
 	e := newEntry(key, value, rec, item, era)
+	e.cookies = signed
 	k.seen.put(e, mark)
 	return e, nil
 }

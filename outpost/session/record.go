@@ -114,14 +114,11 @@ func (r *Record) with(g *outpost.Grant, vouched bool, now time.Time) *Record {
 
 // tags name the groups that a session belongs to.
 func tags(app string, rec *Record) []string {
-	t := []string{appTag + app}
-	if s := SubjectTag(rec.Identity.Provider, rec.Identity.Subject); len(s) <= store.MaxKey {
-		t = append(t, s)
+	t := []string{appTag + app, SubjectTag(rec.Identity.Provider, rec.Identity.Subject)}
+	if rec.SID == "" {
+		return append(t, UnnamedTag(rec.Identity.Provider, rec.Identity.Subject))
 	}
-	if s := SIDTag(rec.Identity.Provider, rec.SID); rec.SID != "" && len(s) <= store.MaxKey {
-		t = append(t, s)
-	}
-	return t
+	return append(t, SIDTag(rec.Identity.Provider, rec.SID))
 }
 
 const appTag = "app:"
@@ -136,10 +133,24 @@ func appOf(tags []string) string {
 }
 
 // SubjectTag names the sessions of one person.
-func SubjectTag(provider, subject string) string { return "sub:" + provider + ":" + subject }
+func SubjectTag(provider, subject string) string { return fitting("sub:" + provider + ":" + subject) }
 
 // SIDTag names the sessions that belong to one session at the issuer.
-func SIDTag(provider, sid string) string { return "sid:" + provider + ":" + sid }
+func SIDTag(provider, sid string) string { return fitting("sid:" + provider + ":" + sid) }
+
+// UnnamedTag names those sessions of one person whose session at the issuer is
+// not known.
+func UnnamedTag(provider, subject string) string { return fitting("any:" + provider + ":" + subject) }
+
+// fitting answers a tag that every store takes: one that is too long is named
+// by its hash.
+func fitting(tag string) string {
+	if len(tag) <= store.MaxKey {
+		return tag
+	}
+	sum := sha256.Sum256([]byte(tag))
+	return tag[:4] + "#" + base64.RawURLEncoding.EncodeToString(sum[:])
+}
 
 // Prefix is the beginning of every session's key, for store.Counter.
 const Prefix = "session:"

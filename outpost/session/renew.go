@@ -147,12 +147,12 @@ func (r *renewal) exchange(e *entry) (Result, error) {
 		}
 		return Lost, kept // and the claim stands: the old token must not be used
 	}
+	r.seen.forget(e.key) // also by who has read the old record and not yet remembered it
+	_, _ = r.read()      // what is held is the new record, or asked for later
 	if silent {
-		_, _ = r.read()
 		r.release(true, backoff(int(r.entry.next.failed.Load())+1))
 		return Postponed, err
 	}
-	_, _ = r.read() // what is held is the new record, or asked for later
 	r.release(true, 0)
 	return Renewed, nil
 }
@@ -185,7 +185,7 @@ func (r *renewal) release(mine bool, after time.Duration) {
 func (r *renewal) read() (*entry, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 	defer cancel()
-	return r.fetch(ctx, r.entry.key, r.entry.value)
+	return r.fetch(ctx, r.entry.key, r.entry.value, r.entry.cookies)
 }
 
 // keep writes the new record in the place of the old, again and again while the

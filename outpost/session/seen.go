@@ -18,6 +18,7 @@ const maxSeen = 50_000
 // entry is a session held decoded.
 type entry struct {
 	key, value string // in the store, and of the cookie
+	cookies    *cookies
 	tags       []string
 	record     *Record
 	era        *era

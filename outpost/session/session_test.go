@@ -167,6 +167,27 @@ func TestSessionsEndAndLive(t *testing.T) {
 	})
 }
 
+// A subject, or an issuer's session id, that is too long for a tag as it is.
+func TestSessionsOfASubjectOfAKiBEnd(t *testing.T) {
+	overStores(t, func(t *testing.T, b *bench) {
+		subject, sid := strings.Repeat("s", 1<<10), strings.Repeat("i", 1<<10)
+		for _, tag := range []string{session.SubjectTag("company", subject), session.SIDTag("company", sid)} {
+			cookies := b.signIn(t, "alice", "")
+			w := httptest.NewRecorder()
+			g := &outpost.Grant{Identity: &outpost.Identity{Subject: subject, Username: "alice", Provider: "company"}, SID: sid}
+			if err := b.Create(t.Context(), w, httptest.NewRequest("GET", "/", nil), b.app, g); err != nil {
+				t.Fatal(err)
+			}
+			c := w.Result().Cookies()[0]
+			if n, err := b.EndTagged(t.Context(), tag); n != 1 || err != nil {
+				t.Errorf("ended %d, %v", n, err)
+			}
+			b.want(t, "nobody", c.Name+"="+c.Value)
+			b.want(t, "alice", cookies) // another one of that name
+		}
+	})
+}
+
 func TestEverySignInHasANewID(t *testing.T) {
 	overStores(t, func(t *testing.T, b *bench) {
 		first := b.signIn(t, "alice", "")

@@ -365,7 +365,7 @@ func TestG8WhoLeavesDoesNotTakeTheAnswerAlong(t *testing.T) {
 func TestAnIssuerThatHangsDelaysByItsTimeoutAtMost(t *testing.T) {
 	i := newIssuer(t)
 	i.knows("known", object{"sub": "alice"})
-	k := i.introspection(t, func(o *token.IntrospectionOptions) { o.Timeout = 300 * time.Millisecond })
+	k := i.introspection(t, func(o *token.IntrospectionOptions) { o.Timeout = 2 * time.Second })
 	if _, err := present(k, "known"); err != nil {
 		t.Fatal(err)
 	}
@@ -378,7 +378,7 @@ func TestAnIssuerThatHangsDelaysByItsTimeoutAtMost(t *testing.T) {
 			if got := verdict(t, id, err); got != unavailable {
 				t.Errorf("got %s (%v)", got, err)
 			}
-			if took := time.Since(began); took > 700*time.Millisecond { // the race detector's share included
+			if took := time.Since(began); took > 3900*time.Millisecond { // who waited for others to time out would be later
 				t.Errorf("it took %s", took)
 			}
 		})

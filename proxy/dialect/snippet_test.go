@@ -140,6 +140,9 @@ func TestSnippet(t *testing.T) {
 		"haproxy gateway":      {"haproxy", site(t, "gateway", *single(t).App), []string{`"x-user-id",`}, []string{"x-auth-username"}},
 		"gateway path":         {"gateway-api", withPath(single(t)), []string{"value: /team/wiki }", "value: /akprox }"}, []string{"value: / }"}},
 		"gateway gRPC":         {"gateway-api", asking(single(t), ":9001"), []string{"protocol: GRPC", "port: 9001", "grpc:"}, []string{"headersToExtAuth", "protocol: HTTP"}},
+		"gateway key":          {"gateway-api", keyed(single(t)), []string{"            remove:\n              - \"authorization\"\n              - \"x-api-key\"\n"}, nil},
+		"gateway token":        {"gateway-api", passing(single(t)), nil, []string{"RequestHeaderModifier"}},
+		"nginx long addresses": {"nginx", single(t), []string{"a header, too.\n        proxy_buffer_size 32k;"}, nil},
 		"gateway remote":       {"gateway-api", site(t, "remote", *single(t).App), []string{`- "remote-user"`}, []string{"x-auth-username"}},
 		"ingress token":        {"ingress-nginx", passing(single(t)), nil, []string{"Authorization"}},
 	} {

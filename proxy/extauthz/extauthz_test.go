@@ -135,6 +135,9 @@ func TestQuestions(t *testing.T) {
 		{name: "Knocker: what the client wrote is left of the truth", in: asked(header("x-forwarded-for", "10.9.9.9, 198.51.100.7")), source: from("10.0.0.2")},
 		{name: "on this machine alone", in: asked(func(h *authv3.AttributeContext_HttpRequest) { delete(h.Headers, "x-forwarded-for") }), source: from("127.0.0.1"), client: "127.0.0.1"},
 		{name: "CVE-2023-36456: an address that is none", in: asked(nil), source: from("a"), client: "invalid IP"},
+		{name: "Envoy is asked by itself, inside", in: asked(header("x-forwarded-for", "10.9.9.9")), source: &authv3.AttributeContext_Peer{Address: &corev3.Address{
+			Address: &corev3.Address_EnvoyInternalAddress{EnvoyInternalAddress: &corev3.EnvoyInternalAddress{AddressNameSpecifier: &corev3.EnvoyInternalAddress_ServerListenerName{ServerListenerName: "x"}}},
+		}}, client: "invalid IP"},
 		{name: "Envoy is asked over a pipe", in: asked(nil), source: &authv3.AttributeContext_Peer{Address: &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: "/x"}}}}},
 	} {
 		t.Run(row.name, func(t *testing.T) {

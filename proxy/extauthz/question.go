@@ -76,12 +76,15 @@ func headers(told *authv3.AttributeContext_HttpRequest) http.Header {
 }
 
 // source answers the address of whoever is connected to Envoy; false where
-// there is none to tell. One that is none stays what it is: then the client is
-// not known.
+// there is none to tell: over a pipe, whose permissions say who may connect.
+// What is no address stays what it is, and one of a listener inside Envoy is
+// none: then the client is not known, whatever it says of itself.
 func source(p *authv3.AttributeContext_Peer) (string, bool) {
 	switch a := p.GetAddress().GetAddress().(type) {
 	case *corev3.Address_SocketAddress:
 		return a.SocketAddress.GetAddress(), true
+	case *corev3.Address_EnvoyInternalAddress:
+		return "internal", true
 	default:
 		return "", false
 	}

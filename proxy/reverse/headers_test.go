@@ -194,3 +194,15 @@ func Test_odd_bytes_after_a_double_slash_are_escaped_and_nothing_more(t *testing
 		t.Errorf("arrived as %q", got.URI)
 	}
 }
+
+// What was judged as GET is forwarded as GET, however the client wrote it: a
+// program may take "get" for another method.
+func Test_a_method_in_lower_case_arrives_as_it_was_judged(t *testing.T) {
+	var got seen
+	s := through(t, reverse.Options{}, recorder(&got))
+	for sent, want := range map[string]string{"get": "GET", "Post": "POST", "dElEtE": "DELETE", "purge": "PURGE"} {
+		if a := raw(t, s, sent+" /x HTTP/1.1\r\nHost: app.example.com\r\nContent-Length: 0\r\n\r\n"); a.StatusCode != http.StatusNoContent || got.Method != want {
+			t.Errorf("%s: %d, arrived as %s", sent, a.StatusCode, got.Method)
+		}
+	}
+}

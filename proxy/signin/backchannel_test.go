@@ -71,6 +71,33 @@ func TestBackChannelLogout(t *testing.T) {
 	}
 }
 
+// The issuer names its session in the logout token and did not in the ID token:
+// which of hers it is cannot be told, so each that may be it ends.
+func TestBackChannelLogoutOfASessionThatHadNoName(t *testing.T) {
+	w := newWorld(t)
+	issuer, unnamed, named, other := w.browser(), w.browser(), w.browser(), w.browser()
+	for b, who := range map[*browser][2]string{unnamed: {"jane", ""}, named: {"jane", "s2"}, other: {"bob", ""}} {
+		w.grantSID(who[1])
+		b.signIn(wikiStart, who[0])
+	}
+	if a := issuer.logout("company sid=s1 jti=1"); a.status != 200 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	unnamed.wants(200) // nobody is named
+	w.clock.advance(time.Second)
+	w.grantSID("")
+	late := w.browser()
+	callback := late.begin(wikiStart, "jane") // under way
+	if a := issuer.logout("company sid=s1 sub=sub-jane jti=2"); a.status != 200 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	late.get(callback)
+	late.wants(401)
+	unnamed.wants(401)
+	named.wants(200)
+	other.wants(200)
+}
+
 func TestBackChannelLogoutRefusals(t *testing.T) {
 	w := newWorld(t)
 	b, issuer := w.browser(), w.browser()

@@ -27,8 +27,8 @@ const (
 // errEnded says that a sign-in was ended before it was done.
 var errEnded = errors.New("its sessions were ended while it was under way")
 
-// End ends the sessions that carry tag, those of session.SubjectTag or
-// session.SIDTag, and says how many. A sign-in that is under way for them ends
+// End ends the sessions that carry tag, one of session.SubjectTag, SIDTag and
+// UnnamedTag, and says how many. A sign-in that is under way for them ends
 // too, on whichever instance: what End leaves behind in st for that is written
 // first, and looked at after a session was made. An error wraps
 // outpost.ErrUnavailable; then some may have been ended.
@@ -46,13 +46,25 @@ func (s *SignIn) BackChannel() http.Handler { return s.backChannel }
 
 // endFor ends what a logout token names. With both a subject and a session, the
 // person's other sessions at the issuer go on (OIDC Back-Channel Logout 1.0,
-// section 2.4).
+// section 2.4), but for those of which the issuer did not say which they are.
 func (s *SignIn) endFor(ctx context.Context, provider string, told *outpost.Logout) (int, error) {
-	tag := session.SubjectTag(provider, told.Subject)
-	if told.SID != "" {
-		tag = session.SIDTag(provider, told.SID)
+	var tags []string
+	switch {
+	case told.SID == "":
+		tags = []string{session.SubjectTag(provider, told.Subject)}
+	case told.Subject == "":
+		tags = []string{session.SIDTag(provider, told.SID)}
+	default:
+		tags = []string{session.SIDTag(provider, told.SID), session.UnnamedTag(provider, told.Subject)}
 	}
-	return End(ctx, s.Store, s.Sessions, tag, s.Now())
+	ended := 0
+	for _, tag := range tags {
+		n, err := End(ctx, s.Store, s.Sessions, tag, s.Now())
+		if ended += n; err != nil {
+			return ended, err
+		}
+	}
+	return ended, nil
 }
 
 // endedKey answers where the mark of a tag stands. It is a hash, so that tags
@@ -93,6 +105,8 @@ func (v *visit) endedTag(g *outpost.Grant, f flow) (string, error) {
 	tags := map[string]time.Duration{session.SubjectTag(g.Identity.Provider, g.Identity.Subject): 0}
 	if g.SID != "" {
 		tags[session.SIDTag(g.Identity.Provider, g.SID)] = endingTime
+	} else {
+		tags[session.UnnamedTag(g.Identity.Provider, g.Identity.Subject)] = 0
 	}
 	for tag, more := range tags {
 		item, err := v.Store.Get(v.ctx, endedKey(tag))

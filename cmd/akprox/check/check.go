@@ -153,7 +153,7 @@ func (q Question) read(r *outpost.Request) error {
 		return err
 	}
 	r.Method, err = canon.Method(q.Method)
-	r.Navigation = r.Method == "GET" || r.Method == "HEAD"
+	r.Navigation = r.Method == "GET" || r.Method == "HEAD" || r.Method == "" // as a dialect has it
 	return err
 }
 

@@ -34,18 +34,19 @@ type Party struct {
 // Builder opens the providers of one document. Without sessions the document
 // is only looked at.
 type Builder struct {
-	Doc      *config.Document
-	Version  string // told to issuers and applications
-	Sessions *session.Sessions
-	Store    store.Store
-	Tallies  limit.Tallier // counts failures for all instances; nil: they are counted here alone
-	Answers  token.Shared  // keeps answers about tokens for all instances; nil: each asks for itself
-	Knocked  func(knock.Event)
-	Observe  func(provider, call string, took time.Duration, err error) // a call to a provider
-	Changed  func(provider string, err error)                           // how a provider is
-	Parties  map[string]*Party
-	Problems config.Problems
-	Inline   bool // a secret of a provider stands in the document itself
+	Doc       *config.Document
+	Version   string // told to issuers and applications
+	Sessions  *session.Sessions
+	Store     store.Store
+	Tallies   limit.Tallier // counts failures for all instances; nil: they are counted here alone
+	Answers   token.Shared  // keeps answers about tokens for all instances; nil: each asks for itself
+	Knocked   func(knock.Event)
+	Observe   func(provider, call string, took time.Duration, err error) // a call to a provider
+	Changed   func(provider string, err error)                           // how a provider is
+	Parties   map[string]*Party
+	Problems  config.Problems
+	Inline    bool // a secret of a provider stands in the document itself
+	Elsewhere bool // the document is served on another machine: secrets and users that are not here do not matter
 
 	current *Party // the one being opened
 }
@@ -132,6 +133,9 @@ func (b *Builder) secret(s config.Secret) (string, error) {
 		b.Inline = true
 	}
 	value, err := s.Read()
+	if err != nil && b.Elsewhere {
+		value, err = fmt.Appendf(nil, "stand-in-%d", len(b.current.secrets)), nil
+	}
 	b.current.secrets = append(b.current.secrets, string(value))
 	return string(value), err
 }

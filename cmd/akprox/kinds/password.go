@@ -27,10 +27,14 @@ func (s *passwordSettings) Check(report func(key, problem string)) {
 
 func openPassword(b *Builder, name string, settings any) (config.Opened, error) {
 	s := settings.(*passwordSettings)
-	users, err := password.New(password.Options{
+	o := password.Options{
 		Name: name, Users: s.Users, UsersFile: s.UsersFile, HtpasswdFile: s.HtpasswdFile, Throttle: s.Throttle,
 		Warn: func(err error) { b.Changed(name, err) }, Shared: b.Tallies,
-	})
+	}
+	if b.Elsewhere {
+		o.UsersFile, o.HtpasswdFile = "", ""
+	}
+	users, err := password.New(o)
 	if err != nil {
 		return config.Opened{}, err
 	}

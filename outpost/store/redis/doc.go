@@ -31,7 +31,9 @@
 // removed only by who removed the record with its token, so nobody removes the
 // entry of a Put under way. One left by a process that died between the two
 // steps is dropped a minute after the item's expiry, and costs DeleteTagged one
-// look until then.
+// look until then. An index that Redis evicts takes items out of DeleteTagged's
+// sight until they are touched or written again, so Redis has to run with
+// maxmemory-policy noeviction.
 //
 // # Watch
 //

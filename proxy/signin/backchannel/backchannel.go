@@ -109,62 +109,69 @@ func logoutToken(r *http.Request) (string, error) {
 }
 
 // logout verifies a token and ends what it names. Several providers may have
-// the same issuer and client, so each is asked.
+// the same issuer and client, so each is asked; what cannot be done for one of
+// them is done when the issuer sends the token again, though the others have
+// used it.
 func (c *call) logout(raw string) {
-	var bad, down error
 	done := false
+	said := map[string]refusal{}
 	for _, provider := range slices.Sorted(maps.Keys(c.Issuers)) {
 		reader, ok := c.Issuers[provider].(outpost.LogoutReader)
 		if !ok {
 			continue
 		}
+		result := words.BadLogout
 		told, err := reader.LogoutToken(c.ctx, raw)
 		switch {
 		case err == nil:
-			done = true
-			if !c.obey(provider, told) {
-				return
-			}
+			result, err = c.obey(provider, told)
 		case errors.Is(err, outpost.ErrNoCredential):
+			continue
 		case errors.Is(err, outpost.ErrUnavailable):
-			down = err
-		default:
-			bad = err
+			result = words.IssuerDown
+		}
+		if err != nil {
+			said[result] = refusal{provider, err}
+		}
+		done = done || err == nil
+	}
+	for _, result := range []string{words.Unavailable, words.IssuerDown, words.IssuerOut, words.OldLogout, words.BadLogout} {
+		if r, refused := said[result]; refused {
+			c.refuse(result, r.provider, r.err)
+			return
+		}
+		if done && result == words.IssuerOut {
+			c.w.WriteHeader(http.StatusOK)
+			return
 		}
 	}
-	switch {
-	case done:
-		c.w.WriteHeader(http.StatusOK)
-	case down != nil:
-		c.refuse(words.IssuerDown, "", down)
-	case bad != nil:
-		c.refuse(words.BadLogout, "", bad)
-	default:
-		c.refuse(words.BadLogout, "", errors.New("the logout token is of no issuer and client that the document has"))
-	}
+	c.refuse(words.BadLogout, "", errors.New("the logout token is of no issuer and client that the document has"))
+}
+
+// refusal is why nothing was ended for a provider.
+type refusal struct {
+	provider string
+	err      error
 }
 
 // obey ends what a verified token names, unless it was seen before. It answers
-// false when it has answered the issuer.
-func (c *call) obey(provider string, told *outpost.Logout) bool {
+// what became of it, in a word.
+func (c *call) obey(provider string, told *outpost.Logout) (string, error) {
 	release, err := c.claim(provider, told)
 	switch {
 	case errors.Is(err, errReplayed):
-		c.refuse(words.OldLogout, provider, err)
-		return false
+		return words.OldLogout, err
 	case err != nil:
-		c.refuse(words.Unavailable, provider, err)
-		return false
+		return words.Unavailable, err
 	}
 	n, err := c.End(c.ctx, provider, told)
 	if err != nil {
 		release() // the issuer may send it again
-		c.refuse(words.Unavailable, provider, err)
-		return false
+		return words.Unavailable, err
 	}
 	c.Observe("", words.IssuerOut)
 	c.log(words.IssuerOut, provider).WithField("ended", n).Info("logout token")
-	return true
+	return words.IssuerOut, nil
 }
 
 var (

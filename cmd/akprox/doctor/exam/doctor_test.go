@@ -118,6 +118,27 @@ func TestOnlyTheSiteAndItsIssuerAreAsked(t *testing.T) {
 	}
 }
 
+// TestAPasswordPageThatIsReachedByPlainHTTP: an issuer that leads from https to
+// http does not get the password there.
+func TestAPasswordPageThatIsReachedByPlainHTTP(t *testing.T) {
+	e := &exam{start: parsed(t, "https://site.example.com/akprox/start?rd=/"), issuer: parsed(t, "https://id.example.com/auth?x=1")}
+	e.Document.Prefix = "/akprox"
+	for page, want := range map[string]bool{
+		"https://id.example.com/login":            true,
+		"https://id.example.com:443/login":        true,
+		"http://id.example.com/login":             false,
+		"https://id.example.com:8443/login":       false,
+		"https://site.example.com/akprox/sign_in": true,
+		"http://site.example.com/akprox/sign_in":  false,
+		"https://site.example.com/login":          false,
+		"https://elsewhere.example.com/login":     false,
+	} {
+		if got := e.asksPasswords(parsed(t, page)); got != want {
+			t.Errorf("%s: %v", page, got)
+		}
+	}
+}
+
 func TestACredentialGoesToTheSiteAlone(t *testing.T) {
 	var got []string
 	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = append(got, r.Header.Get("Authorization")) }))

@@ -112,9 +112,9 @@ func (e *exam) signIn(ctx context.Context, v *browser.Visitor) bool {
 }
 
 // asksPasswords reports whether a password belongs there: at the issuer, or on
-// akprox's own page.
+// akprox's own page, and never in the clear where sign-in began by https.
 func (e *exam) asksPasswords(u *url.URL) bool {
-	return e.issuer != nil && u.Host == e.issuer.Host || browser.SameHost(u, e.start) && strings.HasPrefix(u.Path, e.Document.Prefix+"/")
+	return e.issuer != nil && browser.SameOrigin(u, e.issuer) || browser.SameOrigin(u, e.start) && strings.HasPrefix(u.Path, e.Document.Prefix+"/")
 }
 
 // arrived looks at the answer that ends a sign-in.
