@@ -35,7 +35,7 @@ type Cmd struct {
 	// and without that Port has to take connections.
 	Ready    func() error
 	ReadyURL string
-	// Timeout is how long to wait for that; 20 seconds if zero.
+	// Timeout is how long to wait for that; a minute if zero.
 	Timeout time.Duration
 }
 
@@ -60,7 +60,7 @@ func Start(t testing.TB, c Cmd) *Process {
 	t.Helper()
 	Need(t)
 	if c.Timeout == 0 {
-		c.Timeout = 20 * time.Second
+		c.Timeout = time.Minute
 	}
 	p := &Process{t: t, cmd: c}
 	switch c.Name {
