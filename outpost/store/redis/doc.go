@@ -56,7 +56,8 @@
 //     is noticed by a PING: at most 3 × Timeout after the last answer, and
 //     changed("") follows. So a change is known within milliseconds, and in the
 //     worst case within 3 × Timeout.
-//   - Sentinel is asked every second who is primary, beside listening to it.
+//   - Sentinel is asked every second who is primary, beside listening to it. A
+//     primary is connected to when most of the listed sentinels name it.
 //     While a part of the network holds this process, the old primary and no
 //     majority of the sentinels, the old primary goes on for this process: what
 //     the others end meanwhile is not seen here until the partition heals. A

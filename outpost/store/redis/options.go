@@ -15,8 +15,9 @@ type Options struct {
 	// URL is redis://host:port/db, rediss://host:port/db (with TLS) or
 	// unix:///path?db=n. It holds no password.
 	URL string
-	// Addresses are host:port of sentinels, with Sentinel, else of some nodes of
-	// a Cluster, or of the one server.
+	// Addresses are host:port of all sentinels, with Sentinel: a primary is
+	// believed that most of them name. Else of some nodes of a Cluster, or of
+	// the one server.
 	Addresses []string
 	// Username and Password authenticate at Redis; without Username it is the
 	// default user. Password is asked whenever the client is made anew.
@@ -112,6 +113,7 @@ func (o Options) clientOption() (rueidis.ClientOption, error) {
 			MasterSet: s.Master, Username: s.Username, Password: password, ClientName: "akprox",
 			Dialer: c.Dialer, TLSConfig: c.TLSConfig, TopologyRefreshInterval: time.Second,
 		}
+		o.agree(&c)
 	}
 	return c, nil
 }
