@@ -6,7 +6,7 @@ PARTS     = $(or $(AKPROX_PARTS),$(HOME)/.cache/akprox/parts)
 # One version, named in e2e/parts/parts.txt.
 LINTER    = $(PARTS)/golangci-lint-$(shell awk '$$1 == "golangci-lint" { print $$2 }' e2e/parts/parts.txt)
 
-.PHONY: demo build test parts lint bench fuzz mutations licences sbom vuln clean
+.PHONY: demo build test parts lint bench soak fuzz mutations licences sbom vuln clean
 
 demo: ## Run the program with a built-in sign-in, to look at it in a browser.
 	$(GO) run ./cmd/akprox demo $(if $(LISTEN),--listen $(LISTEN))
@@ -26,8 +26,13 @@ lint: ## Check the form and the usual mistakes.
 	$(GO) vet ./...
 	$(LINTER) run ./...
 
-bench: ## Measure.
-	$(GO) run ./bench
+bench: ## Measure, in a quarter of an hour; CASE=WORDS measures the lines that hold them. The table is in build/bench.md too.
+	@mkdir -p build
+	$(GO) run ./bench -markdown build/bench.md
+
+soak: parts ## Ten minutes of many instances while things break, and the figures of docs/many-instances.md.
+	AKPROX_SOAK=$(or $(SOAK),10m) $(GO) test -v -parallel 1 -timeout 60m \
+		-run '^(TestSoak|TestEndIsSeenEverywhere|TestSeenSessionsAskNothing|TestSizeOfSessions)$$' ./e2e
 
 fuzz: ## Run every fuzz target for FUZZTIME (1m).
 	@grep -rn --include='*_test.go' -E '^func Fuzz[A-Za-z0-9_]*\(' . | \

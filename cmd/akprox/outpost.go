@@ -44,8 +44,8 @@ type running struct {
 	live     *proxy.Live
 	close    func() // the store
 
-	mu      sync.Mutex // one reload at a time; guards what is below
-	first   *config.Document
+	mu      sync.Mutex       // one reload at a time; guards what is below
+	first   *config.Document // what only a restart can change
 	secrets [][]byte
 	files   []string // those of the secrets that are in files
 	parties map[string]*kinds.Party
@@ -59,7 +59,8 @@ func newRunning(ctx context.Context, log *logrus.Logger, doc *config.Document, s
 	m := telemetry.New(version, commit())
 	rt := &running{
 		log: log, metrics: m, recorder: proxy.NewRecorder(log, m.Registry),
-		store: m.Store(st), live: &proxy.Live{}, first: doc, limits: map[string]outpost.Limiter{},
+		store: m.Store(st), live: &proxy.Live{}, limits: map[string]outpost.Limiter{},
+		first: &config.Document{Server: doc.Server, Store: doc.Store}, // not all of it, for as long as it runs
 	}
 	rt.sealed, _ = st.(stores.Sealed)
 	m.Count(st)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/akprox/akprox/cmd/akprox/heap"
 	"github.com/akprox/akprox/cmd/akprox/stores"
 	"github.com/akprox/akprox/cmd/akprox/telemetry"
 	"github.com/akprox/akprox/outpost/config"
@@ -24,6 +25,7 @@ func runServe(ctx context.Context, c *console) int {
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	heap.Pace()
 	log, closeLog := telemetry.NewLogger(c.out)
 	defer closeLog()
 	if err := serve(ctx, log, *path); err != nil {
@@ -87,6 +89,10 @@ func start(ctx context.Context, log *logrus.Logger, doc *config.Document) (*runn
 	return rt, nil
 }
 
+// leaveTime is how long a stop still takes connections and questions, telling
+// with each answer that no more may follow on its connection.
+const leaveTime = time.Second
+
 // listen serves until ctx ends and what is under way has been answered. ready
 // is called once the addresses are bound.
 func (rt *running) listen(ctx context.Context, s config.Server, ready func()) error {
@@ -97,6 +103,7 @@ func (rt *running) listen(ctx context.Context, s config.Server, ready func()) er
 		HTTP: s.HTTP, HTTPS: s.HTTPS, GRPC: s.GRPC, Metrics: s.Metrics,
 		CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile, GRPCTLS: s.GRPCTLS,
 		Handler: rt.live, GRPCService: extauthz.New(rt.live.Check), MetricsHandler: rt.metrics.Handler(), Ready: rt.readiness, Log: rt.log,
+		Limits: server.Limits{Delay: leaveTime},
 	})
 	if err != nil {
 		return err

@@ -142,7 +142,7 @@ func (s *Server) overHTTP(base context.Context, kind string, l net.Listener, h h
 		h = overUnix(h)
 	}
 	server := &http.Server{
-		Handler:           h,
+		Handler:           s.leaving(h),
 		ReadHeaderTimeout: s.limits.Header,
 		IdleTimeout:       s.limits.Idle,
 		MaxHeaderBytes:    s.limits.HeaderBytes,
@@ -156,6 +156,18 @@ func (s *Server) overHTTP(base context.Context, kind string, l net.Listener, h h
 	server.Protocols.SetHTTP2(kind == "https")
 	server.Protocols.SetUnencryptedHTTP2(kind == "http")
 	return server
+}
+
+// leaving says with each answer, once the server stops, that the connection
+// ends with it. A proxy keeps connections for its next question, and one that
+// is closed as that leaves costs a POST, which no proxy sends twice.
+func (s *Server) leaving(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.stopping.Load() && r.Header.Get("Upgrade") == "" {
+			w.Header().Set("Connection", "close")
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // overUnix gives every request the one RemoteAddr of unix sockets: a peer may

@@ -79,6 +79,40 @@ func Test_readyz_says_no_before_connections_are_refused(t *testing.T) {
 	}
 }
 
+func Test_kept_connections_are_told_that_the_server_leaves(t *testing.T) {
+	addrs, stop := start(t, server.Options{
+		HTTP: "127.0.0.1:0", Metrics: "127.0.0.1:0", Handler: http.HandlerFunc(tell), Limits: server.Limits{Delay: time.Second},
+	})
+	last := func(upgrade string) bool {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addrs.HTTP, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if upgrade != "" {
+			req.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {upgrade}}
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		return res.Close
+	}
+	if last("") {
+		t.Error("a connection is not kept")
+	}
+	go func() { _ = stop() }()
+	eventually(t, "not ready", func() bool { return server.Probe(t.Context(), addrs.Metrics) != nil })
+	if !last("") {
+		t.Error("a connection is kept by a server that stops")
+	}
+	if last("websocket") {
+		t.Error("an upgrade is told that its connection ends")
+	}
+}
+
 func Test_request_that_never_ends_is_cut_off_and_told(t *testing.T) {
 	begun, ended := make(chan struct{}), make(chan struct{})
 	var log lines
