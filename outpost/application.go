@@ -109,11 +109,11 @@ func (a *Application) BackURL(r *Request) string {
 	if a.Domain != "" {
 		host = r.Host
 	}
-	u := a.External.Scheme + "://" + host + r.Path.Raw()
+	question := ""
 	if r.Query != "" {
-		u += "?" + r.Query
+		question = "?"
 	}
-	return u
+	return a.External.Scheme + "://" + host + r.Path.Raw() + question + r.Query
 }
 
 // Applications is the immutable set of applications of one document.

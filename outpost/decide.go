@@ -46,7 +46,7 @@ type Decision struct {
 	Rule      string // "rules[2]", "default", or "" when no rule was reached
 	Identity  *Identity
 	Headers   []Header      // on Allow: every mapped header, empty ones too
-	Location  string        // on SignIn: the absolute start URL, rd included
+	Location  string        // on SignIn, for a person: the absolute start URL, rd included
 	SignOut   string        // the absolute URL to sign out at, for somebody who is known and has no access
 	Challenge string        // on Unauthorized and scope refusals: WWW-Authenticate
 	Retry     time.Duration // on RateLimited and Unavailable: when to ask again
@@ -258,7 +258,11 @@ func (a *Application) refuse(r *Request, d Demand, err error) Decision {
 	if err := a.SignIn.ready(); err != nil {
 		return Decision{Outcome: Unavailable, Reason: ReasonIssuer, Retry: retryUnavailable, Err: err}
 	}
-	return Decision{Outcome: SignIn, Reason: ReasonNoSession, Location: a.startURL(r), Challenge: a.challenge(r, false)}
+	start := ""
+	if r.Page || r.Navigation { // nobody else is told
+		start = a.startURL(r)
+	}
+	return Decision{Outcome: SignIn, Reason: ReasonNoSession, Location: start, Challenge: a.challenge(r, false)}
 }
 
 // retry answers when to ask again: when the cause said, else soon.

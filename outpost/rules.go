@@ -47,14 +47,75 @@ func (p HostPattern) matches(name string) bool {
 
 // Rules is an application's list; the first rule whose conditions fit decides.
 type Rules struct {
-	list     []Rule
+	list     []*Rule
+	beneath  map[string][]*Rule // by the first segment of a path: those of list that may fit it
+	anywhere []*Rule            // those that may fit a path that begins with no segment of beneath
 	fallback *Rule
 }
+
+// fewRules are sooner read one by one than found.
+const fewRules = 6
 
 // NewRules makes Rules of list, in order; where none fits, somebody signed in
 // is required.
 func NewRules(list []Rule) Rules {
-	return Rules{list: list, fallback: &Rule{Name: "default", Admit: SignedIn}}
+	rs := Rules{list: make([]*Rule, len(list)), fallback: &Rule{Name: "default", Admit: SignedIn}}
+	for i := range list {
+		rs.list[i] = &list[i]
+	}
+	if rs.anywhere = rs.list; len(list) > fewRules {
+		rs.index()
+	}
+	return rs
+}
+
+// index makes what about looks up.
+func (rs *Rules) index() {
+	rs.beneath, rs.anywhere = map[string][]*Rule{}, nil
+	for _, rule := range rs.list {
+		for _, first := range rule.firsts() {
+			rs.beneath[first] = nil
+		}
+	}
+	for _, rule := range rs.list {
+		firsts := rule.firsts()
+		if firsts == nil {
+			rs.anywhere = append(rs.anywhere, rule)
+			for first, fit := range rs.beneath {
+				rs.beneath[first] = append(fit, rule)
+			}
+		}
+		for _, first := range firsts {
+			if fit := rs.beneath[first]; len(fit) == 0 || fit[len(fit)-1] != rule {
+				rs.beneath[first] = append(fit, rule)
+			}
+		}
+	}
+}
+
+// firsts answers the first segments of the paths that the rule is about; nil
+// when it may be about any.
+func (rule *Rule) firsts() []string {
+	var firsts []string
+	for i := range rule.Paths {
+		first := rule.Paths[i].First()
+		if first == "" {
+			return nil
+		}
+		firsts = append(firsts, first)
+	}
+	return firsts
+}
+
+// about answers those of the rules that may fit the path, in order.
+func (rs Rules) about(path canon.Path, reading string) []*Rule {
+	if !path.Known() {
+		return rs.list
+	}
+	if fit, ok := rs.beneath[canon.FirstSegment(reading)]; ok {
+		return fit
+	}
+	return rs.anywhere
 }
 
 // Demand is what a request needs: all of these rules at once. One reading and
@@ -86,8 +147,7 @@ func (rs Rules) Match(r *Request, buf []*Rule) (Demand, Reason) {
 func (rs Rules) match(r *Request, path string, d Demand) (Demand, Reason) {
 	host := canon.HostName(r.Host)
 	path = canon.TrimSlash(path)
-	for i := range rs.list {
-		rule := &rs.list[i]
+	for _, rule := range rs.about(r.Path, path) {
 		if !rule.onHost(host) {
 			continue
 		}

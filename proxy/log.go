@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -101,7 +102,9 @@ func appendField(b []byte, key, value string) []byte {
 	b = append(b, `":`...)
 	for i := 0; i < len(value); i++ {
 		if c := value[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
-			quoted, _ := json.Marshal(value) // text always marshals
+			// Text always marshals. A clone, so that a decision need not live on the
+			// heap for the sake of the odd one that is quoted.
+			quoted, _ := json.Marshal(strings.Clone(value))
 			return append(b, quoted...)
 		}
 	}

@@ -17,17 +17,26 @@ func (discard) WriteHeader(int)               {}
 // BenchmarkForward is one auth request without the network: what a decision
 // adds to a bare server.
 func BenchmarkForward(b *testing.B) {
-	for name, decisions := range map[string]string{"logged": "all", "refusals logged": "refused"} {
-		b.Run(name, func(b *testing.B) {
-			w := newWorld(b, "store: { kind: memory }", "store: { kind: memory }\nlog: { decisions: "+decisions+" }")
+	for _, c := range []struct{ name, decisions, more string }{
+		{"logged", "all", "COOKIE"},
+		{"refusals logged", "refused", "COOKIE"},
+		{"anonymous 302", "refused", "Accept: text/html"},
+		{"anonymous 401", "refused", "Sec-Fetch-Mode: cors"},
+		{"anonymous 401 JSON", "refused", "Accept: application/json"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			w := newWorld(b, "store: { kind: memory }", "store: { kind: memory }\nlog: { decisions: "+c.decisions+" }")
 			alice := w.browser()
-			w.signIn(alice, "http://wiki.example.test/akprox/start?rd=/", "alice")
+			if c.more == "COOKIE" {
+				w.signIn(alice, "http://wiki.example.test/akprox/start?rd=/", "alice")
+				c.more = cookies(alice, "wiki.example.test")
+			}
 			r := httptest.NewRequest("GET", "/akprox/auth/traefik", nil)
 			r.RemoteAddr = "127.0.0.1:4711"
 			for _, line := range []string{
-				cookies(alice, "wiki.example.test"), "X-Forwarded-Proto: http", "X-Forwarded-Host: wiki.example.test",
+				c.more, "X-Forwarded-Proto: http", "X-Forwarded-Host: wiki.example.test",
 				"X-Forwarded-Uri: /page/of/a/wiki?id=42", "X-Forwarded-Method: GET", "X-Forwarded-For: 198.51.100.7",
-				"Accept: text/html", "User-Agent: Mozilla/5.0",
+				"User-Agent: Mozilla/5.0",
 			} {
 				name, value, _ := strings.Cut(line, ": ")
 				r.Header.Set(name, value)

@@ -10,13 +10,16 @@ type Glob struct {
 	prefix   string   // text before a final "/**", or the whole literal text
 	subtree  bool     // ends with "/**"
 	segments []string // nil when the pattern has no other wildcard
+	literal  string   // what every path that fits begins with
 }
 
 // NewGlob compiles a pattern that begins with a slash.
 func NewGlob(pattern string) Glob {
 	g := Glob{text: pattern}
 	g.prefix, g.subtree = strings.CutSuffix(TrimSlash(pattern), "/**")
-	if strings.Contains(g.prefix, "*") {
+	g.literal = g.prefix
+	if i := strings.IndexByte(g.prefix, '*'); i >= 0 {
+		g.literal = TrimSlash(g.prefix[:i]) // "**" may be no segment at all
 		g.segments = strings.Split(TrimSlash(pattern), "/")[1:]
 	}
 	return g
@@ -25,9 +28,29 @@ func NewGlob(pattern string) Glob {
 // String answers the pattern as it was written.
 func (g Glob) String() string { return g.text }
 
+// First answers the first segment of every path that fits; "" when they need
+// not have the same one.
+func (g *Glob) First() string {
+	if segment := FirstSegment(TrimSlash(g.text)); !strings.Contains(segment, "*") {
+		return segment
+	}
+	return ""
+}
+
+// FirstSegment answers the first segment of a path; "" when that is empty.
+func FirstSegment(path string) string {
+	if path == "" {
+		return ""
+	}
+	segment, _, _ := strings.Cut(path[1:], "/")
+	return segment
+}
+
 // Matches reports whether the pattern fits path, which has no slash at its end.
 func (g *Glob) Matches(path string) bool {
 	switch {
+	case !strings.HasPrefix(path, g.literal):
+		return false
 	case g.segments != nil:
 		return matchSegments(g.segments, strings.Split(path, "/")[1:])
 	case g.subtree:

@@ -98,7 +98,7 @@ func required(h http.Header, name string) (string, error) {
 // is spelled with "_" or ".".
 func noTwins(h http.Header, names ...string) error {
 	for key := range h {
-		if !strings.ContainsAny(key, "_.") {
+		if strings.IndexByte(key, '_') < 0 && strings.IndexByte(key, '.') < 0 {
 			continue
 		}
 		folded := unfolded(key)

@@ -107,6 +107,6 @@ func (nginx) Write(w http.ResponseWriter, _ *http.Request, a Answer) {
 		h["X-Akprox-Status"] = []string{strconv.Itoa(statusOf(a.Outcome))}
 		retryAfter(h, a)
 	}
-	h["Content-Length"] = []string{"0"}
+	h["Content-Length"] = noContent
 	w.WriteHeader(status)
 }

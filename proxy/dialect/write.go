@@ -32,8 +32,15 @@ func statusOf(o outpost.Outcome) int {
 	return http.StatusForbidden
 }
 
-// shared header values; nobody writes to them.
-func noStore(h http.Header) { h["Cache-Control"] = []string{"no-store"} }
+// Header values that every answer shares; nobody writes to them.
+var (
+	notStored = []string{"no-store"}
+	noContent = []string{"0"}
+	plainText = []string{"text/plain; charset=utf-8"}
+	noSniff   = []string{"nosniff"}
+)
+
+func noStore(h http.Header) { h["Cache-Control"] = notStored }
 
 func setIdentity(h http.Header, headers []outpost.Header) {
 	for _, header := range headers {
@@ -74,11 +81,11 @@ func writeForwarded(w http.ResponseWriter, r *http.Request, a Answer) {
 	switch {
 	case a.Outcome == outpost.Allow:
 		setIdentity(h, a.Headers)
-		h["Content-Length"] = []string{"0"}
+		h["Content-Length"] = noContent
 		w.WriteHeader(http.StatusOK)
 	case a.Outcome == outpost.SignIn && navigation:
 		h["Location"] = []string{a.Location}
-		h["Content-Length"] = []string{"0"}
+		h["Content-Length"] = noContent
 		w.WriteHeader(http.StatusFound)
 	default:
 		challenge(h, a)
@@ -99,8 +106,8 @@ func Refuse(w http.ResponseWriter, r *http.Request, a Answer) {
 	case a.Request != nil && a.Request.JSON:
 		page.WriteJSON(w, status, a.Outcome.String(), string(a.Reason), a.RequestID)
 	default:
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
+		h := w.Header()
+		h["Content-Type"], h["X-Content-Type-Options"] = plainText, noSniff
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, oneLine(a.Outcome.String(), string(a.Reason))+" (request "+a.RequestID+")\n")
 	}

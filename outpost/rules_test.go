@@ -1,0 +1,68 @@
+package outpost
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/akprox/akprox/outpost/canon"
+)
+
+// TestRulesAreFoundAsIfReadInOrder: the rules that are looked at, chosen by a
+// path's first segment, yield what all of them would.
+func TestRulesAreFoundAsIfReadInOrder(t *testing.T) {
+	words := []string{"a", "b", "ab", "*", "a*", "**", "x.y", ""}
+	random := rand.New(rand.NewPCG(1, 2))
+	some := func(most int) string {
+		var b strings.Builder
+		for range 1 + random.IntN(most) {
+			b.WriteString("/" + words[random.IntN(len(words))])
+		}
+		return b.String()
+	}
+	found := 0
+	for range 3000 {
+		list := make([]Rule, 1+random.IntN(3*fewRules))
+		for i := range list {
+			list[i] = Rule{Name: fmt.Sprint("rules[", i, "]"), Admit: SignedIn}
+			for range random.IntN(3) {
+				list[i].Paths = append(list[i].Paths, canon.NewGlob(some(3)))
+			}
+			if random.IntN(4) == 0 {
+				list[i].Methods = []string{"POST"}
+			}
+		}
+		indexed := NewRules(list)
+		plain := indexed
+		plain.beneath, plain.anywhere = nil, plain.list
+		for range 20 {
+			path, err := canon.ReadPath(strings.ReplaceAll(some(4), "*", "%2f"))
+			if err != nil {
+				continue
+			}
+			for _, method := range []string{"GET", "POST", ""} {
+				r := &Request{Method: method, Host: "h", Path: path}
+				got, reason := indexed.Match(r, nil)
+				want, wantReason := plain.Match(r, nil)
+				if fmt.Sprint(names(got), reason) != fmt.Sprint(names(want), wantReason) {
+					t.Fatalf("%s %s: %v %s, want %v %s", method, path.Raw(), names(got), reason, names(want), wantReason)
+				}
+				if want.last() != "default" {
+					found++
+				}
+			}
+		}
+	}
+	if found < 10_000 {
+		t.Fatalf("only %d requests met a rule", found)
+	}
+}
+
+func names(d Demand) []string {
+	var all []string
+	for _, r := range d.rules {
+		all = append(all, r.Name)
+	}
+	return all
+}
