@@ -1,125 +1,83 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"log"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
-	"slices"
 	"strings"
 	"time"
 )
 
 func main() {
 	log.SetFlags(0)
-	if len(os.Args) == 2 && os.Args[1] == "floor" {
-		serveFloor()
-		return
-	}
-	only := flag.String("case", os.Getenv("CASE"), "only the cases whose name holds this")
-	rounds := flag.Int("rounds", 5, "rounds of each pair")
-	requests := flag.Int("requests", 50_000, "requests of a round")
-	flag.Parse()
-	if err := run(*only, *rounds, *requests); err != nil {
+	if err := command(os.Args[1:]); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(only string, rounds, requests int) error {
-	dir, err := os.MkdirTemp("", "akprox-bench-")
+func command(args []string) error {
+	if len(args) > 0 && args[0] == "floor" {
+		return serveFloor()
+	}
+	if len(args) > 0 && args[0] == "generate" {
+		flags := flag.NewFlagSet("generate", flag.ExitOnError)
+		dir := flags.String("dir", "", "folder of the disk store that is made")
+		sessions := flags.Int("sessions", 1_000_000, "how many sessions")
+		_ = flags.Parse(args[1:])
+		return generate(*dir, *sessions)
+	}
+	flags := flag.NewFlagSet("bench", flag.ExitOnError)
+	only := flags.String("case", os.Getenv("CASE"), "only the lines whose name holds this")
+	rounds := flags.Int("rounds", 5, "rounds of each pair")
+	requests := flags.Int("requests", 50_000, "requests of a round")
+	sessions := flags.Int("sessions", 1_000_000, "sessions of the large store")
+	markdown := flags.String("markdown", "", "file that the table is written to as well")
+	profiles := flags.String("profile", "", "folder that a CPU profile of each kind of request is written to")
+	_ = flags.Parse(args)
+	l, err := newLab(*rounds, *requests, *sessions, *profiles)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	binary := filepath.Join(dir, "akprox")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "./cmd/akprox")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build: %w\n%s", err, out)
+	defer l.close()
+	return l.run(*only, *markdown)
+}
+
+// trial is one line of the table, or a few that are measured together.
+type trial struct {
+	name string
+	run  func(l *lab, t trial) ([]row, error)
+	cpu  *cpuTrial // what run measures, of the usual kind
+}
+
+func (l *lab) run(only, markdown string) error {
+	var text strings.Builder
+	print := func(line string) {
+		fmt.Println(line)
+		fmt.Fprintln(&text, line)
 	}
-	w, err := newWorld(dir, binary)
-	if err != nil {
-		return err
-	}
-	defer w.stop()
-	fmt.Printf("%s/%s, %d processors, %s, commit %s, %s, %d rounds of %d requests\n\n",
-		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), commit(), time.Now().UTC().Format(time.DateOnly), rounds, requests)
-	fmt.Println("| case | floor µs | akprox µs | ratio | target |\n|---|---|---|---|---|")
-	for _, c := range cases(filepath.Join(dir, "store")) {
-		if !strings.Contains(c.name, only) {
+	print(fmt.Sprintf("%s, commit %s, %s, %d rounds of %s requests.\n", machine(), commit(), time.Now().UTC().Format(time.DateOnly), l.rounds, thousands(l.requests)))
+	print(tableHead)
+	var failed []error
+	for _, t := range trials() {
+		if !strings.Contains(t.name, only) {
 			continue
 		}
-		if err := w.measure(c, rounds, requests); err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
+		rows, err := t.run(l, t)
+		if errors.Is(err, errMissing) {
+			rows, err = []row{{name: t.name, missing: err.Error()}}, nil
 		}
-	}
-	return nil
-}
-
-func commit() string {
-	out, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output()
-	if err != nil {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// measure prints one case: floor and akprox in turn, medians and their ratio.
-func (w *world) measure(c benchCase, rounds, requests int) error {
-	floor, err := w.startFloor(c)
-	if err != nil {
-		return err
-	}
-	defer floor.kill()
-	akprox, err := w.startAkprox(c)
-	if err != nil {
-		return err
-	}
-	defer akprox.kill()
-	request, err := c.request(w, akprox)
-	if err != nil {
-		return err
-	}
-	if err := drive(akprox.addr, request, c.status, requests/5); err != nil {
-		return err
-	}
-	if err := drive(floor.addr, request, c.status, requests/5); err != nil {
-		return err
-	}
-	var floors, ours, ratios []float64
-	for range rounds {
-		f, err := cost(floor, request, c.status, requests)
 		if err != nil {
-			return err
+			failed = append(failed, fmt.Errorf("%s: %w", t.name, err))
+			log.Print(failed[len(failed)-1])
 		}
-		a, err := cost(akprox, request, c.status, requests)
-		if err != nil {
-			return err
+		for _, r := range rows {
+			print(r.String())
 		}
-		floors, ours, ratios = append(floors, f), append(ours, a), append(ratios, a/f)
 	}
-	fmt.Printf("| %s | %.1f | %.1f | %.2f | %s |\n", c.name, median(floors), median(ours), median(ratios), c.target)
-	return nil
-}
-
-// cost answers CPU microseconds of the server per request.
-func cost(s *server, request []byte, status string, requests int) (float64, error) {
-	before, err := s.cpu()
-	if err != nil {
-		return 0, err
+	if markdown != "" {
+		failed = append(failed, os.WriteFile(markdown, []byte(text.String()), 0o600))
 	}
-	if err := drive(s.addr, request, status, requests); err != nil {
-		return 0, err
-	}
-	after, err := s.cpu()
-	return float64((after - before).Microseconds()) / float64(requests), err
-}
-
-func median(list []float64) float64 {
-	list = slices.Clone(list)
-	slices.Sort(list)
-	return list[len(list)/2]
+	return errors.Join(failed...)
 }
