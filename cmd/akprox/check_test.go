@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/akprox/akprox/cmd/akprox/check"
-	"github.com/akprox/akprox/outpost/config"
 )
 
 // agreement adds rules of every kind to the contract's document.
@@ -56,7 +55,7 @@ func TestCheckAgrees(t *testing.T) {
 		q := g.question()
 		a := askers[g.IntN(len(askers))]
 		q.User, q.Groups = a.name, a.groups
-		v, err := decide(t.Context(), w.document(), q)
+		v, err := decide(t.Context(), w.document, q)
 		if err != nil {
 			t.Fatalf("%+v: %v", q, err)
 		}
@@ -70,8 +69,6 @@ func TestCheckAgrees(t *testing.T) {
 		}
 	}
 }
-
-func (w *world) document() *config.Document { return w.first }
 
 // compare asks the server q, as Traefik does for a's browser.
 func compare(t *testing.T, w *world, q check.Question, a asker, v check.Verdict) {

@@ -35,6 +35,7 @@ import (
 type world struct {
 	*running
 	t         testing.TB
+	document  *config.Document
 	url       string // of the outpost
 	log       *lockedBuffer
 	issuer    *switchable
@@ -130,6 +131,7 @@ func newWorldOf(t testing.TB, document string, begin func(context.Context, *logr
 	}
 	log, closeLog := telemetry.NewLogger(w.log)
 	t.Cleanup(closeLog)
+	w.document = doc
 	if w.running, err = begin(t.Context(), log, doc); err != nil {
 		t.Fatal(err)
 	}
