@@ -109,6 +109,7 @@ func Listen(o Options) (*Server, error) {
 		f := &face{kind: want.kind, listener: l, service: o.GRPCService}
 		s.faces = append(s.faces, f)
 		if want.kind != "grpc" {
+			f.listener = &gentle{Listener: l}
 			f.service = s.overHTTP(base, want.kind, l, want.handler)
 		}
 		if err := f.secure(o, s.log); err != nil {
@@ -227,9 +228,20 @@ func (f *face) serve() error {
 	return fmt.Errorf("server.%s: %w", f.kind, f.service.Serve(f.listener))
 }
 
+// lastCall is from the moment that nothing more is accepted to the first that
+// net/http drops requests, which it does in Shutdown with those that it has just
+// read: time for who was let in last to be heard.
+const lastCall = 250 * time.Millisecond
+
 func (s *Server) stop() {
 	s.stopping.Store(true)
 	time.Sleep(s.limits.Delay)
+	for _, f := range s.faces {
+		if f.kind == "http" || f.kind == "https" {
+			_ = f.listener.Close()
+		}
+	}
+	time.Sleep(lastCall)
 	ctx, cancel := context.WithTimeout(context.Background(), s.limits.Drain)
 	defer cancel()
 	var wg sync.WaitGroup

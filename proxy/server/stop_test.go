@@ -113,6 +113,46 @@ func Test_kept_connections_are_told_that_the_server_leaves(t *testing.T) {
 	}
 }
 
+// A proxy sends no POST twice: who was let in is answered.
+func Test_nobody_who_was_let_in_is_turned_away_by_a_stop(t *testing.T) {
+	addrs, stop := start(t, server.Options{HTTP: "127.0.0.1:0", Handler: http.HandlerFunc(tell)})
+	var let []net.Conn
+	for range 20 {
+		c, err := net.Dial("tcp", addrs.HTTP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		let = append(let, c)
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	for {
+		c, err := net.Dial("tcp", addrs.HTTP)
+		if err != nil {
+			break
+		}
+		_ = c.Close()
+	}
+	for _, c := range let {
+		if _, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, c := range let {
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.StatusCode != http.StatusOK || !res.Close {
+			t.Error(res.Status, res.Header)
+		}
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
 func Test_request_that_never_ends_is_cut_off_and_told(t *testing.T) {
 	begun, ended := make(chan struct{}), make(chan struct{})
 	var log lines

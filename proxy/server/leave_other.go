@@ -1,0 +1,8 @@
+//go:build !linux
+
+package server
+
+import "net"
+
+// takeWaiting takes nobody: only Linux is asked.
+func takeWaiting(net.Listener) []int { return nil }
