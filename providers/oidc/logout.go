@@ -220,6 +220,9 @@ func (p *Provider) logoutTimes(c claims.Set) (time.Time, error) {
 // checked. go-oidc asks for the keys again when none of them fits.
 func (p *Provider) checkLogoutSignature(ctx context.Context, known *metadata, raw string, payload []byte) error {
 	signed, err := known.keys.logout.VerifySignature(ctx, raw)
+	if errors.Is(err, errAsked) { // the answer may have come between its look at what it has and its question
+		signed, err = known.keys.logout.VerifySignature(ctx, raw)
+	}
 	switch {
 	case err == nil && bytes.Equal(signed, payload):
 		return nil
