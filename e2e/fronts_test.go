@@ -31,13 +31,12 @@ type front struct {
 	https         bool // people reach it by https
 	ownErrors     bool // shows a 503 of its own for ours
 	grpc          bool // asks over gRPC
-	believesHost  bool // tells the client's Host even where it chose the site by another
 	keepsDots     bool // hands on headers with a dot in the name
 }
 
 var (
 	nginx       = front{name: "nginx", snippet: "nginx", start: startNginx, originalURL: true}
-	ingress     = front{name: "ingress-nginx", snippet: "ingress-nginx", start: startIngress, originalURL: true, refusesIn403: true, sendsPrograms: true, believesHost: true}
+	ingress     = front{name: "ingress-nginx", snippet: "ingress-nginx", start: startIngress, originalURL: true, refusesIn403: true, sendsPrograms: true}
 	traefik     = front{name: "traefik", snippet: "traefik", start: startTraefik}
 	labels      = front{name: "traefik-labels", snippet: "traefik-labels", start: startLabels}
 	caddy       = front{name: parts.CaddyNew, snippet: "caddy", start: startCaddy(parts.CaddyNew)}

@@ -142,6 +142,39 @@ func TestNginxReads(t *testing.T) {
 	}
 }
 
+// The template of ingress-nginx judges the Host header and serves the host of
+// the request line; $host in auth-url tells the one from the other.
+func TestNginxServesTheHostThatIsJudged(t *testing.T) {
+	for _, row := range []struct{ url, query, reason string }{
+		{"https://wiki.example.com/a", "", ""},
+		{"https://wiki.example.com/a", "host=wiki.example.com", ""},
+		{"http://Wiki.Example.com:8080/a", "host=wiki.example.com", ""},
+		{"https://[2001:DB8::1]:444/a", "host=[2001:db8::1]", ""},
+		{"https://wiki.example.com/a", "host=$host", ""}, // as it stands in the annotation
+		{"https://wiki.example.com/a", "nginx", ""},
+		{"https://wiki.example.com/a", "host=admin.example.com", "bad_host"},
+		{"https://wiki.example.com/a", "host=example.com", "bad_host"},
+		{"https://wiki.example.com/a", "host=wiki.example.com:443&host=x", "bad_host"},
+		{"https://wiki.example.com/a", "host=", "bad_host"},
+		{"https://wiki.example.com/a", "host=$host/", "bad_host"},
+	} {
+		for _, trust := range []bool{true, false} {
+			e := edge("127.0.0.0/8")
+			e.NginxOriginalURL = trust
+			r := ask("wiki.example.com", "X-Original-URL: "+row.url)
+			r.URL.RawQuery = row.query
+			want := row.reason
+			if !trust && strings.Contains(row.url, "[") {
+				continue // judged by Host alone
+			}
+			_, err := nginx{}.Read(r, e)
+			if got := outpost.ReasonOf(err); want == "" && err != nil || want != "" && (err == nil || string(got) != want) {
+				t.Errorf("%+v, %v: %v", row, trust, err)
+			}
+		}
+	}
+}
+
 func TestNobodyElseIsBelieved(t *testing.T) {
 	for _, d := range All() {
 		r := ask("wiki.example.com", append(forwardedLines(), "X-Original-URL: https://wiki.example.com/")...)

@@ -31,6 +31,9 @@ func (nginx) Read(r *http.Request, e *Edge) (*outpost.Request, error) {
 	} else {
 		req.Scheme, req.Host, err = bareHost(r.Host)
 	}
+	if err == nil {
+		err = oneHost(req.Host, r.URL.RawQuery)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -71,6 +74,27 @@ func readOriginal(req *outpost.Request, r *http.Request) error {
 	}
 	req.Path, req.Query, err = canon.SplitURI(uri)
 	return err
+}
+
+// oneHost compares what is judged with the host that nginx serves, where the
+// printed snippet has it tell that. The template of ingress-nginx makes
+// X-Original-URL of the Host header, but a request line with a host of its own
+// counts for more (RFC 9112, section 3.2.2), and it is by that one that nginx
+// chooses the program. The query is the operator's: whoever adds to it can only
+// be refused.
+func oneHost(judged, query string) error {
+	served, told := strings.CutPrefix(query, "host=")
+	if !told || served == "$host" { // a proxy that reads the same annotations, and does not know nginx's variables
+		return nil
+	}
+	served, err := canon.Host("https", served)
+	if err != nil {
+		return err
+	}
+	if name := canon.HostName(judged); name != served {
+		return outpost.Bad(outpost.ReasonBadHost, "the request line names "+served+", the Host header "+name)
+	}
+	return nil
 }
 
 // bareHost reads a Host whose scheme nobody told: either default port is none.
