@@ -13,6 +13,7 @@ import (
 	"github.com/akprox/akprox/e2e/parts"
 	"github.com/akprox/akprox/outpost/limit"
 	"github.com/akprox/akprox/outpost/store"
+	"github.com/akprox/akprox/outpost/store/redis/redistest"
 )
 
 // recorded notes when the store counted.
@@ -49,7 +50,7 @@ func TestNoWindowHoldsMoreThanTheLimitOverTwoProcesses(t *testing.T) {
 		t.Run(fmt.Sprint(requests), func(t *testing.T) {
 			t.Parallel()
 			const per = 500 * time.Millisecond
-			both := [2]*recorded{{Tallier: open(t, address)}, {Tallier: open(t, address)}}
+			both := [2]*recorded{{Tallier: redistest.Open(t, address)}, {Tallier: redistest.Open(t, address)}}
 			var admitted, refused atomic.Int64
 			var all sync.WaitGroup
 			end := time.Now().Add(6 * per)
@@ -102,7 +103,7 @@ func TestNoWindowHoldsMoreThanTheLimitOverTwoProcesses(t *testing.T) {
 
 func TestASharedLimitTellsHowItStands(t *testing.T) {
 	address := parts.Redis(t).Addr()
-	one, other := limit.NewShared(open(t, address), "app", 2, time.Hour, nil), limit.NewShared(open(t, address), "app", 2, time.Hour, nil)
+	one, other := limit.NewShared(redistest.Open(t, address), "app", 2, time.Hour, nil), limit.NewShared(redistest.Open(t, address), "app", 2, time.Hour, nil)
 	if one.Full("alice") || other.Full("alice") {
 		t.Error("full before anybody asked")
 	}
@@ -127,12 +128,12 @@ func TestASharedLimitTellsHowItStands(t *testing.T) {
 		t.Error("alice's count is bob's")
 	}
 	for name, s := range map[string]*limit.Shared{
-		"another name":    limit.NewShared(open(t, address), "app rules[0]", 2, time.Hour, nil),
-		"another number":  limit.NewShared(open(t, address), "app", 3, time.Hour, nil),
-		"another window":  limit.NewShared(open(t, address), "app", 2, time.Minute, nil),
-		"a long window":   limit.NewShared(open(t, address), "app", 2, 1<<62, nil),
-		"a tiny window":   limit.NewShared(open(t, address), "app", 2, 1, nil),
-		"a million at it": limit.NewShared(open(t, address), "app", 1_000_000, time.Hour, nil),
+		"another name":    limit.NewShared(redistest.Open(t, address), "app rules[0]", 2, time.Hour, nil),
+		"another number":  limit.NewShared(redistest.Open(t, address), "app", 3, time.Hour, nil),
+		"another window":  limit.NewShared(redistest.Open(t, address), "app", 2, time.Minute, nil),
+		"a long window":   limit.NewShared(redistest.Open(t, address), "app", 2, 1<<62, nil),
+		"a tiny window":   limit.NewShared(redistest.Open(t, address), "app", 2, 1, nil),
+		"a million at it": limit.NewShared(redistest.Open(t, address), "app", 1_000_000, time.Hour, nil),
 	} {
 		if l := take(t, s, "alice"); !l.OK {
 			t.Errorf("%s: %+v", name, l)
@@ -148,7 +149,7 @@ func TestASharedLimitTellsHowItStands(t *testing.T) {
 func TestARefusalIsRememberedForSecondsAlone(t *testing.T) {
 	var ahead atomic.Int64
 	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
-	asked := &recorded{Tallier: open(t, parts.Redis(t).Addr())}
+	asked := &recorded{Tallier: redistest.Open(t, parts.Redis(t).Addr())}
 	s := limit.NewShared(asked, "app", 1, time.Hour, now)
 	take(t, s, "alice")
 	for range 1000 {
@@ -167,7 +168,7 @@ func TestARefusalIsRememberedForSecondsAlone(t *testing.T) {
 
 func TestAStoreThatDoesNotAnswerAdmitsNobody(t *testing.T) {
 	redis := parts.Redis(t)
-	st := open(t, redis.Addr())
+	st := redistest.Open(t, redis.Addr())
 	s := limit.NewShared(st, "app", 3, time.Hour, nil)
 	g := limit.NewSharedGuesses(st, "people", 3, time.Hour, time.Hour, 100, nil)
 	take(t, s, "alice")
@@ -209,7 +210,7 @@ func TestAStoreThatDoesNotAnswerAdmitsNobody(t *testing.T) {
 func TestFailuresOnTwoProcessesBanOnBoth(t *testing.T) {
 	address := parts.Redis(t).Addr()
 	guesses := func() *limit.SharedGuesses {
-		return limit.NewSharedGuesses(open(t, address), "people", 5, time.Hour, 2*time.Hour, 100, nil)
+		return limit.NewSharedGuesses(redistest.Open(t, address), "people", 5, time.Hour, 2*time.Hour, 100, nil)
 	}
 	one, other := guesses(), guesses()
 	for i := range 5 {
@@ -240,8 +241,8 @@ func TestFailuresOnTwoProcessesBanOnBoth(t *testing.T) {
 
 func TestForgivenFailuresDoNotCountAnywhere(t *testing.T) {
 	address := parts.Redis(t).Addr()
-	one := limit.NewSharedGuesses(open(t, address), "people", 3, time.Hour, time.Hour, 100, nil)
-	other := limit.NewSharedGuesses(open(t, address), "people", 3, time.Hour, time.Hour, 100, nil)
+	one := limit.NewSharedGuesses(redistest.Open(t, address), "people", 3, time.Hour, time.Hour, 100, nil)
+	other := limit.NewSharedGuesses(redistest.Open(t, address), "people", 3, time.Hour, time.Hour, 100, nil)
 	for range 10 {
 		for range 2 {
 			if d, err := one.Fail(t.Context(), "bob"); d != 0 || err != nil {
@@ -261,7 +262,7 @@ func TestOfManySharedGuessesAtOnceOnlyTheTriesAreTold(t *testing.T) {
 	address := parts.Redis(t).Addr()
 	both := [2]*limit.SharedGuesses{}
 	for i := range both {
-		both[i] = limit.NewSharedGuesses(open(t, address), "people", 5, time.Hour, time.Hour, 100, nil)
+		both[i] = limit.NewSharedGuesses(redistest.Open(t, address), "people", 5, time.Hour, time.Hour, 100, nil)
 	}
 	var told atomic.Int64
 	var all sync.WaitGroup
@@ -281,7 +282,7 @@ func TestOfManySharedGuessesAtOnceOnlyTheTriesAreTold(t *testing.T) {
 }
 
 func BenchmarkSharedTake(b *testing.B) {
-	st := open(b, parts.Redis(b).Addr())
+	st := redistest.Open(b, parts.Redis(b).Addr())
 	for _, requests := range []int{3, 32, 1 << 40} {
 		per := time.Minute
 		if requests == 32 {

@@ -13,34 +13,15 @@ import (
 
 	"github.com/akprox/akprox/e2e/parts"
 	"github.com/akprox/akprox/outpost"
-	"github.com/akprox/akprox/outpost/store"
-	"github.com/akprox/akprox/outpost/store/redis"
+	"github.com/akprox/akprox/outpost/store/redis/redistest"
 	"github.com/akprox/akprox/providers/password"
 )
-
-// tallier opens a store as a process of its own would.
-func tallier(t testing.TB, address string) *redis.Store {
-	t.Helper()
-	s, err := redis.New(redis.Options{Addresses: []string{address}, Keys: [][]byte{make([]byte, 32)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if _, err = s.Get(t.Context(), "ready"); errors.Is(err, store.ErrNotFound) {
-			return s
-		}
-		if time.Now().After(end) {
-			t.Fatal(err)
-		}
-	}
-}
 
 func from(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}) }
 
 func TestFailuresAtTwoInstancesThrottleAtBoth(t *testing.T) {
 	address := parts.Redis(t).Addr()
-	fresh := func() *password.Users { return open(t, password.Options{Shared: tallier(t, address)}) }
+	fresh := func() *password.Users { return open(t, password.Options{Shared: redistest.Open(t, address)}) }
 	both := [2]*password.Users{fresh(), fresh()}
 	var throttled *password.ThrottledError
 	for i := range 5 {
@@ -68,7 +49,7 @@ func TestFailuresAtTwoInstancesThrottleAtBoth(t *testing.T) {
 
 func TestASuccessElsewhereForgives(t *testing.T) {
 	address := parts.Redis(t).Addr()
-	one := open(t, password.Options{Shared: tallier(t, address)})
+	one := open(t, password.Options{Shared: redistest.Open(t, address)})
 	for round := range 2 {
 		for range 2 {
 			if _, err := one.Check(t.Context(), "john", "wrong", from(1)); !errors.Is(err, password.ErrRefused) {
@@ -78,7 +59,7 @@ func TestASuccessElsewhereForgives(t *testing.T) {
 				t.Fatalf("round %d: %v", round, err)
 			}
 		}
-		other := open(t, password.Options{Shared: tallier(t, address)}) // which has to check the password
+		other := open(t, password.Options{Shared: redistest.Open(t, address)}) // which has to check the password
 		if _, err := other.Check(t.Context(), "john", "password1", from(3)); err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
@@ -87,7 +68,7 @@ func TestASuccessElsewhereForgives(t *testing.T) {
 
 func TestWithoutTheStoreNobodyIsTold(t *testing.T) {
 	r := parts.Redis(t)
-	u := open(t, password.Options{Shared: tallier(t, r.Addr())})
+	u := open(t, password.Options{Shared: redistest.Open(t, r.Addr())})
 	if _, err := u.Check(t.Context(), "john", "password1", here); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +91,7 @@ func TestWithoutTheStoreNobodyIsTold(t *testing.T) {
 // A Redis that is full answers what it is asked, and counts nothing.
 func TestAStoreThatCannotCountIsNoWayToGuess(t *testing.T) {
 	r := parts.Redis(t)
-	st := tallier(t, r.Addr())
+	st := redistest.Open(t, r.Addr())
 	u := open(t, password.Options{Shared: st})
 	full(t, r.Addr())
 	unavailable := 0
@@ -134,7 +115,7 @@ func TestAStoreThatCannotCountIsNoWayToGuess(t *testing.T) {
 
 func TestOfManyGuessesAtTwoInstancesOnlyTheTriesAreAnswered(t *testing.T) {
 	address := parts.Redis(t).Addr()
-	both := [2]*password.Users{open(t, password.Options{Shared: tallier(t, address)}), open(t, password.Options{Shared: tallier(t, address)})}
+	both := [2]*password.Users{open(t, password.Options{Shared: redistest.Open(t, address)}), open(t, password.Options{Shared: redistest.Open(t, address)})}
 	var told atomic.Int64
 	var all sync.WaitGroup
 	for i := range 60 {

@@ -1,39 +1,19 @@
 package knock
 
 import (
-	"errors"
 	"net/http"
 	"testing"
 	"time"
 
 	"github.com/akprox/akprox/e2e/parts"
-	"github.com/akprox/akprox/outpost/store"
-	"github.com/akprox/akprox/outpost/store/redis"
+	"github.com/akprox/akprox/outpost/store/redis/redistest"
 )
-
-// tallier opens a store as a process of its own would.
-func tallier(t testing.TB, address string) *redis.Store {
-	t.Helper()
-	s, err := redis.New(redis.Options{Addresses: []string{address}, Keys: [][]byte{make([]byte, 32)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if _, err = s.Get(t.Context(), "ready"); errors.Is(err, store.ErrNotFound) {
-			return s
-		}
-		if time.Now().After(end) {
-			t.Fatal(err)
-		}
-	}
-}
 
 func TestTwoInstancesLimitKnocksTogether(t *testing.T) {
 	r := parts.Redis(t)
 	var both [2]*Handler
 	for i := range both {
-		both[i] = handler(t, Options{Door: newGate(), Shared: tallier(t, r.Addr()), Limits: Limits{Window: time.Hour, Successes: 3, Failures: 4}})
+		both[i] = handler(t, Options{Door: newGate(), Shared: redistest.Open(t, r.Addr()), Limits: Limits{Window: time.Hour, Successes: 3, Failures: 4}})
 	}
 	ask := func(i, want int, key, from string) {
 		t.Helper()

@@ -24,7 +24,7 @@ func FuzzLogoutBody(f *testing.F) {
 	f.Fuzz(func(t *testing.T, kind, body string) {
 		r, err := http.NewRequest("POST", "/", strings.NewReader(body))
 		if err != nil {
-			t.Skip()
+			t.Fatal(err)
 		}
 		r.Header.Set("Content-Type", kind)
 		if token, err := logoutToken(r); err == nil && (token == "" || len(token) > maxBody || !strings.Contains(body, "=")) {
