@@ -215,6 +215,7 @@ func partyAilments() []ailment {
 }
 
 func TestDoctorFindsEachFault(t *testing.T) {
+	t.Parallel()
 	for _, a := range ailments() {
 		name := a.front.name + "/" + a.name
 		if a.issuer != "" || a.mode != "" {

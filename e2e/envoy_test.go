@@ -430,6 +430,7 @@ func (e *envoySite) forward(w http.ResponseWriter, r *http.Request, address stri
 // TestEnvoyReadsEverySnippet has Envoy's own types and rules check what is
 // printed, with all that a document may ask for.
 func TestEnvoyReadsEverySnippet(t *testing.T) {
+	t.Parallel()
 	golden, err := filepath.Glob("../proxy/dialect/testdata/snippets/envoy-*.txt")
 	if err != nil || len(golden) < 3 {
 		t.Fatal(golden, err)

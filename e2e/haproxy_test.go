@@ -63,6 +63,7 @@ func haproxyFiles(t *testing.T, printed []string) (cfg string, lua map[string]st
 
 // TestHAProxyChecksEverySnippet has HAProxy itself read what is printed.
 func TestHAProxyChecksEverySnippet(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	golden, err := filepath.Glob("../proxy/dialect/testdata/snippets/haproxy-*.txt")
 	if err != nil || len(golden) == 0 {
@@ -93,6 +94,7 @@ func TestHAProxyChecksEverySnippet(t *testing.T) {
 // TestHAProxyFailsClosed: whatever becomes of akprox or of the Lua action,
 // nobody gets through.
 func TestHAProxyFailsClosed(t *testing.T) {
+	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -149,6 +151,7 @@ func TestHAProxyFailsClosed(t *testing.T) {
 // TestHAProxyHandsARefusalOn: people and programs see what akprox says, all of
 // it, and nothing of its connection.
 func TestHAProxyHandsARefusalOn(t *testing.T) {
+	t.Parallel()
 	body := strings.Repeat("why ", 8<<10)
 	outpost := answering(t, fmt.Sprintf("HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"x\"\r\nRetry-After: 7\r\n"+
 		"Set-Cookie: a=1; Path=/\r\nSet-Cookie: b=2; Expires=Thu, 01 Jan 2032 00:00:00 GMT\r\nContent-Type: text/plain\r\n"+

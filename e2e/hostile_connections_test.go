@@ -18,6 +18,7 @@ import (
 // nothing of the next one on the same connection, sent behind the answer or at
 // once with the first.
 func TestRequestsOfOneConnection(t *testing.T) {
+	t.Parallel()
 	everyFront(t, func(t *testing.T, s *stage) {
 		cookies := map[string]string{"": ""}
 		for _, name := range []string{"alice", "bob"} {
@@ -73,6 +74,7 @@ func TestRequestsOfOneConnection(t *testing.T) {
 // TestLinesSentTwice: hosts, cookies and credentials on several lines, or
 // several in one, let nobody through, and nobody as somebody else.
 func TestLinesSentTwice(t *testing.T) {
+	t.Parallel()
 	everyFront(t, func(t *testing.T, s *stage) {
 		cookies := map[string]string{}
 		for _, name := range []string{"alice", "bob"} {

@@ -53,6 +53,7 @@ var hostileLines = [][]string{
 // ones: whatever reaches the program is for whoever asked, and tells it nobody
 // but that person.
 func TestHostileProxies(t *testing.T) {
+	t.Parallel()
 	everyFront(t, hostileMatrix)
 }
 
@@ -60,6 +61,7 @@ func TestHostileProxies(t *testing.T) {
 // names away from the next hop. Who somebody is must not be among them: a
 // program that is told nobody may take that for somebody else.
 func TestConnectionNamesNoIdentity(t *testing.T) {
+	t.Parallel()
 	everyFront(t, func(t *testing.T, s *stage) {
 		p := s.person(t)
 		p.arrive(s.app+"/", "alice")

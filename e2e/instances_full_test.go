@@ -18,6 +18,7 @@ import (
 // TestFullDisk: on a disk that is full, people who are signed in go on, nobody
 // new is, and room is all that is needed.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	var folder string // the disk, as seen from outside
 	k := newKillWith(t, func(config string, port int) *parts.Process {

@@ -27,6 +27,7 @@ const (
 // TestKill: kill -9 in the middle of many sign-ins loses no session whose
 // cookie a browser has got.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	k := newKill(t)
 	var done atomic.Int64

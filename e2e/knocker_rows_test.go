@@ -53,6 +53,7 @@ func (k knocks) wantKnock(row, client, key, body string, want int, says string) 
 // K10, K14 and the live checks are in knocker_test.go, K11 is in
 // TestKnockerPage.
 func TestKnockerRows(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	port, program := imported(t)
 	k := knocks{t, fmt.Sprintf("http://127.0.0.1:%d", port), from(t, "127.0.0.1")} // K13: the port that knocker.yaml names
@@ -102,6 +103,7 @@ func TestKnockerRows(t *testing.T) {
 
 // TestKnockerPage is K11: a page for a browser that is refused, by choice.
 func TestKnockerPage(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	port := parts.Port(t)
 	parts.Akprox(t, fmt.Sprintf(`version: 1
@@ -122,6 +124,7 @@ providers:
 
 // TestKnockerLeasesComeAlong is the import's --leases.
 func TestKnockerLeasesComeAlong(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	dir, port := t.TempDir(), parts.Port(t)
 	for name, text := range map[string]string{

@@ -98,6 +98,7 @@ func fetch(t *testing.T, c *http.Client, method, url, body string, lines ...stri
 // TestKnockerSeedCaddyfile is K9, K10 and K14: the seed's Caddyfile as it
 // stands, its names and ports changed, before a document that was imported.
 func TestKnockerSeedCaddyfile(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	for _, caddy := range []string{parts.CaddyNew, parts.CaddyDebian} {
 		t.Run(caddy, func(t *testing.T) {
@@ -175,6 +176,7 @@ http://jellyfin.example.test:%d {
 // test, through Caddy, in their order; the client tells its address itself, as
 // it does there.
 func TestK15KnockerLiveChecks(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	port, _ := imported(t)
 	app := parts.Upstream(t)
@@ -229,6 +231,7 @@ http://:%[1]d {
 // TestKnockThenSignIn is a gate before a sign-in: a lease first, then the
 // issuer, through the same Caddy.
 func TestKnockThenSignIn(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	port, web, metrics := parts.Port(t), parts.Port(t), parts.Port(t)
 	origin := fmt.Sprintf("http://wiki.example.test:%d", web)

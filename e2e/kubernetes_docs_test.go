@@ -11,11 +11,9 @@ import (
 	"github.com/akprox/akprox/e2e/parts"
 )
 
-// TestKubernetesPage runs the commands of docs/kubernetes.md in their order,
-// with the files that it shows.
-func TestKubernetesPage(t *testing.T) {
-	t.Parallel()
-	c := parts.Kubernetes(t)
+// kubernetesPage runs the commands of docs/kubernetes.md in their order, with
+// the files that it shows.
+func kubernetesPage(t *testing.T, c *parts.Cluster) {
 	page, err := os.ReadFile("../docs/kubernetes.md")
 	if err != nil {
 		t.Fatal(err)

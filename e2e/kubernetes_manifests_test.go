@@ -37,6 +37,7 @@ var overlays = map[string]struct {
 
 // TestOverlaysQuoteTheSnippets: AKPROX_UPDATE_DOCS=1 writes wiki.yaml anew.
 func TestOverlaysQuoteTheSnippets(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	for name, o := range overlays {
 		if o.snippet == "" {
@@ -78,11 +79,9 @@ func readText(t *testing.T, path string) string {
 	return string(text)
 }
 
-// TestManifests applies each overlay to a real API server, the one after the
-// other in one namespace, and what akprox prints for Kubernetes.
-func TestManifests(t *testing.T) {
-	t.Parallel()
-	c := parts.Kubernetes(t)
+// manifestsApplied applies each overlay, the one after the other in one
+// namespace, and what akprox prints for Kubernetes.
+func manifestsApplied(t *testing.T, c *parts.Cluster) {
 	c.Apply("{apiVersion: v1, kind: Namespace, metadata: {name: istio-system}}")
 	for name := range overlays {
 		t.Run(name, func(t *testing.T) {
@@ -125,6 +124,7 @@ func snippetAccepted(t *testing.T, c *parts.Cluster, name, mode string) {
 
 // TestBaseIsTheChart: the pod of manifests/base is the one of the chart.
 func TestBaseIsTheChart(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	base := find(objects(t, command(t, parts.Path(t, "kubectl"), "kustomize", "../manifests/base")), "Deployment/akprox")
 	chart := find(chartTemplate(t), "Deployment/akprox")
@@ -152,6 +152,7 @@ func same(a, b any) bool { return fmt.Sprint(a) == fmt.Sprint(b) }
 // TestChartMiddlewareIsTheSnippet: the chart knows the headers of each preset,
 // and what a client sends for akprox alone, as akprox itself does.
 func TestChartMiddlewareIsTheSnippet(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	const document = `
 providers:

@@ -12,6 +12,7 @@ import (
 // TestChartTellsOfSecretsInTheDocument: what is written as a value ends in a
 // ConfigMap, and the chart says so.
 func TestChartTellsOfSecretsInTheDocument(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	chart := filepath.Join(t.TempDir(), "akprox")
 	if err := os.CopyFS(chart, os.DirFS(chartFolder)); err != nil {

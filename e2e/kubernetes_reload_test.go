@@ -108,6 +108,7 @@ func TestMountedDocument(t *testing.T) {
 
 // TestChartJobRefuses: what no schema sees, the job before an upgrade does.
 func TestChartJobRefuses(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	for change, sentence := range map[string]string{
 		`document.applications[0].credentials={nobody}`:                       `"nobody" is not the name of a provider`,

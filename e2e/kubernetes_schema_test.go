@@ -28,6 +28,7 @@ func command(t *testing.T, path string, args ...string) string {
 // others, and has the document's own schema in it. AKPROX_UPDATE_DOCS=1 copies
 // the latter.
 func TestChartSchema(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	file := chartFolder + "/values.schema.json"
 	text, err := os.ReadFile(file)

@@ -21,11 +21,33 @@ const (
 	everything  = chartFolder + "/ci/everything-values.yaml"
 )
 
-// TestChart installs the chart into a real API server, in a namespace that
-// admits nothing but restricted pods.
-func TestChart(t *testing.T) {
+// TestKubernetes is what needs a real API server. One serves all: each has
+// namespaces of its own.
+func TestKubernetes(t *testing.T) {
 	t.Parallel()
 	c := parts.Kubernetes(t)
+	for _, one := range []struct {
+		name string
+		run  func(*testing.T, *parts.Cluster)
+	}{
+		{"chart", chartInstalled},
+		{"manifests and page", func(t *testing.T, c *parts.Cluster) { // both in the namespace that they name
+			t.Run("manifests", func(t *testing.T) { manifestsApplied(t, c.With(t)) })
+			c.Kubectl("delete", "namespace", "akprox", "--timeout=120s")
+			t.Run("page", func(t *testing.T) { kubernetesPage(t, c.With(t)) })
+		}},
+		{"Traefik", traefikInKubernetes},
+	} {
+		t.Run(one.name, func(t *testing.T) {
+			t.Parallel()
+			one.run(t, c.With(t))
+		})
+	}
+}
+
+// chartInstalled installs the chart, in a namespace that admits nothing but
+// restricted pods.
+func chartInstalled(t *testing.T, c *parts.Cluster) {
 	c.Apply("{apiVersion: v1, kind: Namespace, metadata: {name: apps, labels: {pod-security.kubernetes.io/enforce: restricted}}}")
 	for _, name := range []string{"akprox-oidc", "akprox-cookie", "akprox-tls", "registry", "pages-tls"} {
 		c.Kubectl("create", "secret", "generic", name, "--namespace", "apps", "--from-literal=key="+strings.Repeat("k", 40))
@@ -284,6 +306,7 @@ func chartTemplate(t *testing.T, args ...string) []map[string]any {
 // TestChartDocument has the program itself read the documents that the chart
 // writes, with the commands that its job and its test pod run.
 func TestChartDocument(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	for _, args := range [][]string{nil, {"--values", everything}} {
 		list := chartTemplate(t, args...)
@@ -339,6 +362,7 @@ func writeDocument(t *testing.T, document string) string {
 
 // TestChartReadme holds the table of values to values.yaml.
 func TestChartReadme(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile(chartFolder + "/values.yaml")
 	if err != nil {
 		t.Fatal(err)

@@ -35,10 +35,8 @@ var kubernetesFronts = []struct {
 	{front{name: "ingress-nginx annotations", snippet: "ingress-nginx", originalURL: true, keepsDots: true}, inCluster.annotations, "forward_single forward_domain", "oidc-provider"},
 }
 
-// TestTraefikInKubernetes runs the table of scenarios.
-func TestTraefikInKubernetes(t *testing.T) {
-	t.Parallel()
-	cluster := parts.Kubernetes(t)
+// traefikInKubernetes runs the table of scenarios.
+func traefikInKubernetes(t *testing.T, cluster *parts.Cluster) {
 	n := 0
 	for _, row := range kubernetesFronts {
 		for mode := range strings.FieldsSeq(row.modes) {

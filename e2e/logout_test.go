@@ -102,6 +102,7 @@ func (s *stage) postLogout(t *testing.T, token string) (int, string) {
 }
 
 func TestBackChannelLogout(t *testing.T) {
+	t.Parallel()
 	for _, f := range []front{nginx, caddy} {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()

@@ -21,6 +21,7 @@ const monitoring = "../manifests/monitoring/"
 // TestAlertRules has the alert rules checked by promtool, and their unit tests
 // run.
 func TestAlertRules(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	for _, args := range [][]string{
 		{"check", "rules", monitoring + "akprox-alerts.yaml"},
@@ -45,6 +46,7 @@ applications:
 // TestMonitoring has a real Prometheus scrape an outpost, load the alert rules
 // and answer every query of the dashboard.
 func TestMonitoring(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	port, metrics := parts.Port(t), parts.Port(t)
 	akprox := parts.Akprox(t, fmt.Sprintf(monitored, port, metrics, strings.TrimSpace(tell(t, "correct horse battery", "hash", "password"))), port, "")
@@ -167,6 +169,7 @@ func dashboard(t *testing.T) map[string][]string {
 // metrics that the operation page lists, which another test holds to the
 // program.
 func TestMonitoringNamesMetrics(t *testing.T) {
+	t.Parallel()
 	listed, err := os.ReadFile("../docs/operation.md")
 	if err != nil {
 		t.Fatal(err)

@@ -32,6 +32,7 @@ func published(t *testing.T, words ...string) string {
 // TestComposeFiles holds the published compose files to what akprox prints for
 // their documents, and to keeping the program away from everybody.
 func TestComposeFiles(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	folders, err := os.ReadDir(composed)
 	if err != nil || len(folders) != 3 {
@@ -96,6 +97,7 @@ func holdCaddyfile(t *testing.T, dir string) {
 
 // TestSystemdUnit has systemd itself read the unit.
 func TestSystemdUnit(t *testing.T) {
+	t.Parallel()
 	parts.Need(t)
 	// The program has to be where the unit says, or systemd complains of that.
 	unit := strings.ReplaceAll(readFile(t, "../manifests/systemd/akprox.service"), "/usr/local/bin/akprox", parts.AkproxPath(t))

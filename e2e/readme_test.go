@@ -11,6 +11,7 @@ import (
 // TestSixLines has people sign in through the few lines of a Caddyfile that
 // README.md and docs/getting-started.md show for a first look.
 func TestSixLines(t *testing.T) {
+	t.Parallel()
 	block := regexp.MustCompile("(?ms)^( *)```caddyfile\n(.*?)^ *```$")
 	var shown []string
 	for _, page := range []string{"../README.md", "../docs/getting-started.md"} {

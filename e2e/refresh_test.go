@@ -173,6 +173,7 @@ func (r *refreshing) want(t *testing.T, cookie string, status int) {
 // TestRefresh lets sessions live on at real issuers that replace each refresh
 // token, and end a grant whose token comes twice.
 func TestRefresh(t *testing.T) {
+	t.Parallel()
 	for name, prompt := range map[string]string{"oidc-provider": "\n    prompt: consent", "dex": ""} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -39,6 +39,7 @@ var scenarios = []struct {
 
 // TestScenarios runs the table over each proxy, each mode and both issuers.
 func TestScenarios(t *testing.T) {
+	t.Parallel()
 	parallel := func(f front, mode, issuer string) {
 		t.Run(f.name+"/"+mode+"/"+issuer, func(t *testing.T) {
 			t.Parallel()

@@ -45,6 +45,7 @@ var seeds = []struct {
 
 // TestSeeds lets people sign in through each of the configurations.
 func TestSeeds(t *testing.T) {
+	t.Parallel()
 	for _, seed := range seeds {
 		t.Run(seed.name, func(t *testing.T) {
 			t.Parallel()

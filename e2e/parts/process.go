@@ -163,7 +163,7 @@ func (p *Process) start() {
 	p.t.Helper()
 	// The path and the arguments are the test's own.
 	run := exec.Command(p.cmd.Path, p.cmd.Args...) // #nosec G204
-	run.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, p.cmd.Env...)
+	run.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GORACE=" + os.Getenv("GORACE")}, p.cmd.Env...)
 	run.Dir = p.cmd.Dir
 	run.Stdout, run.Stderr = &p.out, &p.out
 	run.WaitDelay = time.Second // a child that outlives it may hold the pipe
