@@ -14,10 +14,12 @@ demo: ## Run the program with a built-in sign-in, to look at it in a browser.
 build: ## Build bin/akprox, static.
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/akprox ./cmd/akprox
 
-# The race detector would have each program sleep for a second as it ends.
+# -trimpath: another clone reuses what this one has compiled. -count=1: what a
+# test starts may have changed although the test has not. GORACE: else each
+# program sleeps for a second as it ends.
 test: export GORACE = atexit_sleep_ms=100
 test: parts ## Run all tests, the end-to-end ones against real parts included.
-	$(GO) test -race -timeout 20m ./...
+	$(GO) test -race -trimpath -count=1 -timeout 20m ./...
 
 parts: ## Get the real proxies, issuers and so on that are not here yet.
 	scripts/parts.sh

@@ -52,7 +52,7 @@ func TestG9Flood(t *testing.T) {
 	t.Cleanup(issuer.Close)
 	dir := t.TempDir()
 	program := filepath.Join(dir, "akprox")
-	if out, err := exec.Command("go", "build", "-o", program, "../cmd/akprox").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-trimpath", "-o", program, "../cmd/akprox").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	port := parts.Port(t)

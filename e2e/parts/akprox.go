@@ -74,7 +74,7 @@ func buildAkprox(t testing.TB) {
 	}
 	defer func() { _ = os.RemoveAll(scratch) }()
 	built := filepath.Join(scratch, "akprox")
-	build := exec.Command("go", "build", "-race", "-o", built, "./cmd/akprox") // #nosec G204
+	build := exec.Command("go", "build", "-race", "-trimpath", "-o", built, "./cmd/akprox") // #nosec G204
 	build.Dir = top
 	if out, err := build.CombinedOutput(); err != nil {
 		buildLog = string(out) + err.Error()
