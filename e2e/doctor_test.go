@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	doctorfinding "github.com/akprox/akprox/cmd/akprox/doctor/finding"
 	"github.com/akprox/akprox/e2e/parts"
 	"github.com/akprox/akprox/providers/password"
 )
@@ -171,6 +172,10 @@ func otherAilments() []ailment {
 		{name: "underscores", front: traefik, want: "forged-identity", proxy: instead("authResponseHeadersRegex: '[_.]'", "authResponseHeadersRegex: ''")},
 		{name: "another port", front: traefik, want: "auth-unreachable", proxy: instead("http://{akprox}/akprox/auth", "http://127.0.0.1:1/akprox/auth")},
 		{name: "only start is routed", front: traefik, want: "own-paths", proxy: instead("PathPrefix(`/akprox/`)", "PathPrefix(`/akprox/start`)")},
+		{name: "no such page", front: traefik, want: "no-route", proxy: instead("rule: Host(`"+appHost+"`)\n      middlewares", "rule: Host(`"+appHost+"`) && PathPrefix(`/public`)\n      middlewares")},
+		{name: "a header in two spellings", front: caddy, want: "question-refused", proxy: instead("uri /akprox/auth/caddy", "uri /akprox/auth/caddy\n\t\t\t\theader_up X.Forwarded.Uri /")},
+		{name: "no store", front: caddy, want: "unavailable", document: instead("store: { kind: disk, path: store }", "store: { kind: redis, url: 'redis://127.0.0.1:1' }\nsecret: { value: "+fleetSecret+" }")},
+		{name: "no store", front: nginx, want: "unavailable", document: instead("store: { kind: disk, path: store }", "store: { kind: redis, url: 'redis://127.0.0.1:1' }\nsecret: { value: "+fleetSecret+" }")},
 		{name: "the client's word is taken", front: believing, want: "forged-url", proxy: instead("trustForwardHeader: false", "trustForwardHeader: true")},
 	}
 }
@@ -216,6 +221,11 @@ func partyAilments() []ailment {
 
 func TestDoctorFindsEachFault(t *testing.T) {
 	t.Parallel()
+	for _, kind := range doctorfinding.Kinds() {
+		if !slices.ContainsFunc(ailments(), func(a ailment) bool { return a.want == kind.ID }) {
+			t.Errorf("no set-up has %s", kind.ID)
+		}
+	}
 	for _, a := range ailments() {
 		name := a.front.name + "/" + a.name
 		if a.issuer != "" || a.mode != "" {
