@@ -40,6 +40,7 @@ func Hydra(t testing.TB, clients []OAuthClient, scopes string) *OryHydra {
 		ReadyURL: fmt.Sprintf("http://127.0.0.1:%d/health/ready", admin),
 		Timeout:  60 * time.Second,
 	})
+	h.makeKeys(t)
 	for _, c := range clients {
 		grants := c.GrantTypes
 		if len(grants) == 0 {
@@ -51,6 +52,26 @@ func Hydra(t testing.TB, clients []OAuthClient, scopes string) *OryHydra {
 		})
 	}
 	return h
+}
+
+// makeKeys has Hydra make its keys, which it does for the first who asks, and
+// for longer than that one may wait where there is much to do.
+func (h *OryHydra) makeKeys(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.URL+"/.well-known/jwks.json", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("hydra: its keys: %s", resp.Status)
+	}
 }
 
 // Ask asks the admin port and answers what it says.
