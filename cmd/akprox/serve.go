@@ -25,6 +25,7 @@ func runServe(ctx context.Context, c *console) int {
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	context.AfterFunc(ctx, stop) // whoever signals twice does not want to wait
 	heap.Pace()
 	log, closeLog := telemetry.NewLogger(c.out)
 	defer closeLog()

@@ -74,7 +74,11 @@ func Start(t testing.TB, c Cmd) *Process {
 			t.Error(leak)
 		}
 		if t.Failed() {
-			t.Logf("output of %s:\n%s", c.Name, p.out.tail(16<<10))
+			most := 2 << 10
+			if c.Name == "akprox" {
+				most = 8 << 10
+			}
+			t.Logf("output of %s:\n%s", c.Name, p.out.tail(most))
 		}
 	})
 	p.start()

@@ -41,11 +41,15 @@ func (g *gentle) Accept() (net.Conn, error) {
 
 // Close implements net.Listener.
 func (g *gentle) Close() error {
-	g.closing.Store(true)
 	// An Accept that waits would keep the socket open until it is scheduled
 	// again, and who comes meanwhile would be lost.
-	if l, ok := g.Listener.(interface{ SetDeadline(t time.Time) error }); ok {
-		_ = l.SetDeadline(time.Unix(0, 1))
+	l, ok := g.Listener.(interface{ SetDeadline(t time.Time) error })
+	if !ok {
+		return g.Listener.Close()
+	}
+	g.closing.Store(true)
+	if err := l.SetDeadline(time.Unix(0, 1)); err != nil {
+		return err // closed before
 	}
 	g.accepting.Lock()
 	defer g.accepting.Unlock()

@@ -203,8 +203,9 @@ func (s *Server) Addrs() Addrs {
 }
 
 // Serve answers until ctx is done, then stops: /readyz says 503 at once; after
-// Limits.Delay nothing more is accepted; requests in flight have Limits.Drain
-// to end, and what is left then, upgraded connections included, is closed.
+// Limits.Delay nothing more is accepted; who connected before is still heard,
+// for a moment; requests in flight have Limits.Drain to end, and what is left
+// then, upgraded connections included, is closed.
 // That is no error. One is answered when a listener fails while it serves.
 func (s *Server) Serve(ctx context.Context) error {
 	failed := make(chan error, len(s.faces))
