@@ -197,14 +197,31 @@ func TestPublicSuffixesAreNoCookieDomains(t *testing.T) {
 func TestEveryMendHasItsLines(t *testing.T) {
 	const folder = "../../../../proxy/dialect/testdata/snippets/"
 	want := map[finding.Topic]map[string]string{
-		finding.AboutQuestion: {"nginx": "auth_request     /akprox/auth/nginx;", "caddy": "uri /akprox/auth/caddy", "traefik": "/akprox/auth/traefik"},
-		finding.AboutOriginal: {"nginx": "proxy_set_header X-Original-URL ", "caddy": "forward_auth ", "traefik": "trustForwardHeader: false"},
-		finding.AboutOwn:      {"nginx": "location /akprox/ {", "caddy": "handle /akprox/* {", "traefik": "PathPrefix(`/akprox/`)"},
-		finding.AboutIdentity: {"nginx": "proxy_set_header X-Auth-Username $identity_x_auth_username;", "caddy": "copy_headers {", "traefik": "- X-Auth-Username"},
-		finding.AboutStrip:    {"nginx": "underscores_in_headers off;", "caddy": "request_header -*_*", "traefik": "authResponseHeadersRegex:"},
-		finding.AboutSignIn:   {"nginx": "error_page 401 = @akprox_sign_in;"},
-		finding.AboutStatus:   {"nginx": "if ($akprox_status = 429) { return 429; }"},
-		finding.AboutSize:     {"nginx": "proxy_buffer_size 32k;", "traefik": "maxResponseBodySize:"},
+		finding.AboutQuestion: {
+			"nginx": "auth_request     /akprox/auth/nginx;", "caddy": "uri /akprox/auth/caddy", "traefik": "/akprox/auth/traefik", "traefik-labels": "wiki.middlewares: akprox-wiki",
+			"traefik-crd": "/akprox/auth/traefik", "ingress-nginx": "/akprox/auth/nginx?host=$host", "haproxy": "http-request lua.akprox_wiki", "envoy": "path_prefix: /akprox/auth/envoy", "gateway-api": "path: /akprox/auth/envoy",
+		},
+		finding.AboutOriginal: {
+			"nginx": "proxy_set_header X-Original-URL ", "caddy": "forward_auth ", "traefik": "trustForwardHeader: false", "traefik-labels": "trustForwardHeader: ", "traefik-crd": "trustForwardHeader: ",
+			"ingress-nginx": "auth-url: ", "haproxy": "X-Forwarded-Host", "envoy": "use_remote_address: true", "gateway-api": "x-forwarded-proto",
+		},
+		finding.AboutOwn: {
+			"nginx": "location /akprox/ {", "caddy": "handle /akprox/* {", "traefik": "PathPrefix(`/akprox/`)", "traefik-labels": "PathPrefix(`/akprox/`)", "traefik-crd": "PathPrefix(`/akprox/`)",
+			"ingress-nginx": "path: /akprox/", "haproxy": "path_beg /akprox/", "envoy": "prefix: /akprox/", "gateway-api": "value: /akprox",
+		},
+		finding.AboutIdentity: {
+			"nginx": "proxy_set_header X-Auth-Username $identity_x_auth_username;", "caddy": "copy_headers {", "traefik": "- X-Auth-Username", "traefik-labels": "X-Auth-Username,", "traefik-crd": "X-Auth-Username",
+			"ingress-nginx": "X-Auth-Username,", "haproxy": "x-auth-username", "envoy": `exact: "x-auth-username"`, "gateway-api": "x-auth-username",
+		},
+		finding.AboutStrip: {
+			"nginx": "underscores_in_headers off;", "caddy": "request_header -*_*", "traefik": "authResponseHeadersRegex:", "traefik-labels": "authResponseHeadersRegex:", "traefik-crd": "authResponseHeadersRegex:",
+			"ingress-nginx": "auth-response-headers: ", "haproxy": "[_.]", "envoy": `remove: "x-auth-username"`,
+		},
+		finding.AboutSignIn: {"nginx": "error_page 401 = @akprox_sign_in;", "ingress-nginx": "auth-signin: https://"},
+		finding.AboutStatus: {"nginx": "if ($akprox_status = 429) { return 429; }"},
+		finding.AboutSize: {
+			"nginx": "proxy_buffer_size 32k;", "traefik": "maxResponseBodySize:", "traefik-labels": "maxResponseBodySize:", "traefik-crd": "maxResponseBodySize:", "ingress-nginx": "proxy-buffer-size: 32k", "haproxy": "tune.bufsize 65536",
+		},
 	}
 	for topic, proxies := range want {
 		for proxy, line := range proxies {

@@ -34,6 +34,52 @@ func about(proxy string, topic Topic) []string {
 			AboutStrip:    {"authResponseHeaders:", "authResponseHeadersRegex:"},
 			AboutSize:     {"maxResponseBodySize:"},
 		},
+		"traefik-labels": {
+			AboutQuestion: {"forwardauth.address:", ".middlewares:"},
+			AboutOriginal: {"forwardauth.address:", "trustForwardHeader:"},
+			AboutOwn:      {own, ".priority:"},
+			AboutIdentity: {"authResponseHeaders:"},
+			AboutStrip:    {"authResponseHeaders:", "authResponseHeadersRegex:"},
+			AboutSize:     {"maxResponseBodySize:"},
+		},
+		"traefik-crd": {
+			AboutQuestion: {"forwardAuth:", "middlewares:"},
+			AboutOriginal: {"address: ", "trustForwardHeader:"},
+			AboutOwn:      {"PathPrefix("},
+			AboutIdentity: {"authResponseHeaders:"},
+			AboutStrip:    {"authResponseHeaders:", "authResponseHeadersRegex:"},
+			AboutSize:     {"maxResponseBodySize:"},
+		},
+		"ingress-nginx": {
+			AboutQuestion: {"auth-url:"},
+			AboutOriginal: {"auth-url:"},
+			AboutOwn:      {"- path: ", "pathType: "},
+			AboutIdentity: {"auth-response-headers:"},
+			AboutStrip:    {"auth-response-headers:"},
+			AboutSignIn:   {"auth-signin:"},
+			AboutSize:     {"proxy-buffer-size:"},
+		},
+		"haproxy": {
+			AboutQuestion: {"http-request lua.", "http-request deny ", "url = "},
+			AboutOriginal: {"http-request set-header X-Forwarded-"},
+			AboutOwn:      {" path_beg ", "use_backend akprox "},
+			AboutIdentity: {"local identity = {"},
+			AboutStrip:    {`name:find("[_.]")`, "http:req_del_header(name)"},
+			AboutSize:     {"tune.bufsize"},
+		},
+		"envoy": {
+			AboutQuestion: {"failure_mode_allow:", "http_service:", "grpc_service:"},
+			AboutOriginal: {"use_remote_address:", "allowed_headers:"},
+			AboutOwn:      {"- match: { prefix: ", "route: { cluster: akprox }", "disabled: true"},
+			AboutIdentity: {"allowed_upstream_headers:"},
+			AboutStrip:    {"headers_with_underscores_action:", "request_mutations:"},
+		},
+		"gateway-api": {
+			AboutQuestion: {"externalAuth:", "extAuth:"},
+			AboutOriginal: {"allowedHeaders:", "headersToExtAuth:"},
+			AboutOwn:      {"path: { type: PathPrefix"},
+			AboutIdentity: {"allowedResponseHeaders:", "headersToBackend:"},
+		},
 	}[proxy][topic]
 }
 
