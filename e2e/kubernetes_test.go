@@ -303,6 +303,28 @@ func chartTemplate(t *testing.T, args ...string) []map[string]any {
 	return objects(t, command(t, parts.Path(t, "helm"), append([]string{"template", "akprox", chartFolder, "--kube-version=1.36.3"}, args...)...))
 }
 
+// TestChartRoutesEveryPrefix: aliases that the document names, such as that of
+// the program that people come from, lead to akprox too.
+func TestChartRoutesEveryPrefix(t *testing.T) {
+	t.Parallel()
+	parts.Need(t)
+	route := map[string]string{"Ingress": "ingress", "HTTPRoute": "httproute", "IngressRoute": "traefik"}
+	for kind, template := range route {
+		for aliases, want := range map[string]int{"{/oauth2,/old}": 3, "{}": 1} {
+			text := command(t, parts.Path(t, "helm"), "template", "akprox", chartFolder, "--kube-version=1.36.3", "--values", everything,
+				"--show-only", "templates/"+template+".yaml", "--set", "document.server.prefix_aliases="+aliases)
+			objects(t, text) // is YAML
+			own, old := strings.Count(text, "/akprox/"), strings.Count(text, "/oauth2/")+strings.Count(text, "/old/")
+			if kind == "IngressRoute" {
+				own -= strings.Count(text, "/akprox/auth/")
+			}
+			if own == 0 || old != (want-1)*own {
+				t.Errorf("%s, %s: %d routes of its own, %d of aliases:\n%s", kind, aliases, own, old, text)
+			}
+		}
+	}
+}
+
 // TestChartDocument has the program itself read the documents that the chart
 // writes, with the commands that its job and its test pod run.
 func TestChartDocument(t *testing.T) {

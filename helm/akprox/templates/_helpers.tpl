@@ -52,6 +52,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- default "/akprox" (dig "server" "prefix" "" .Values.document) }}
 {{- end }}
 
+{{/* akprox.prefixes are the paths of akprox's own pages, as JSON: the document's prefix and the aliases that it names. */}}
+{{- define "akprox.prefixes" -}}
+{{- prepend (dig "server" "prefix_aliases" list .Values.document) (include "akprox.prefix" .) | toJson }}
+{{- end }}
+
 {{/* akprox.document is akprox.yaml: the values with what the chart knows. */}}
 {{- define "akprox.document" -}}
 {{- $doc := deepCopy .Values.document -}}
