@@ -234,7 +234,7 @@ var wrongValues = []struct{ values, sentence string }{
 	{`{networkPolicy: {enabled: true}}`, "networkPolicy.proxies: name your proxy's pods"},
 	{`{networkPolicy: {enabled: true, proxies: [{podSelector: {}}]}, store: {kind: redis, redis: {url: "redis://redis:6379"}}}`, "networkPolicy.egress.redis: name your Redis"},
 	{`{secret: {previousKeys: [old]}}`, "set secret.existingSecret"},
-	{`{preStopSeconds: 30}`, "more than 55"},
+	{`{preStopSeconds: 30}`, "more than 72"},
 	{`{image: {digest: latest}}`, "/image/digest"},
 	{`{service: {port: 70000}}`, "maximum: got 70,000, want 65,535"},
 	{`{hosts: ["https://wiki.example.com"]}`, "/hosts/0"},

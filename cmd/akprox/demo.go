@@ -28,7 +28,7 @@ func runDemo(ctx context.Context, c *console) int {
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	context.AfterFunc(ctx, stop) // whoever signals twice does not want to wait
+	context.AfterFunc(ctx, func() { time.AfterFunc(leaveTime, stop) }) // whoever signals again does not want to wait
 	log, closeLog := telemetry.NewLogger(c.err)
 	defer closeLog()
 	if err := serveDemo(ctx, c, log, *listen); err != nil {

@@ -25,7 +25,7 @@ func runServe(ctx context.Context, c *console) int {
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	context.AfterFunc(ctx, stop) // whoever signals twice does not want to wait
+	context.AfterFunc(ctx, func() { time.AfterFunc(leaveTime, stop) }) // whoever signals again does not want to wait
 	heap.Pace()
 	log, closeLog := telemetry.NewLogger(c.out)
 	defer closeLog()

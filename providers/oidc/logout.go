@@ -37,9 +37,9 @@ var _ outpost.LogoutReader = (*Provider)(nil)
 
 // LogoutToken implements outpost.LogoutReader (OIDC Back-Channel Logout 1.0,
 // section 2.6). Anybody may send one, so the cheap things come first: only a
-// token that is right in all but its signature costs a signature, and only one
-// with a key that is not known a question to the issuer, of which there is one
-// in 10 s at most.
+// token that is right in all but its signature costs signatures, two for each
+// key that it may be of, and only one with a key that is not known a question to
+// the issuer, of which there is one in 10 s at most.
 //
 // A token without exp, which the final standard requires and some issuers do
 // not send, is good for two minutes after its iat. No error quotes the token.

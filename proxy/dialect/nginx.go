@@ -31,9 +31,6 @@ func (nginx) Read(r *http.Request, e *Edge) (*outpost.Request, error) {
 	} else {
 		req.Scheme, req.Host, err = bareHost(r.Host)
 	}
-	if err == nil {
-		err = oneHost(req.Host, r.URL.RawQuery)
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -62,8 +59,10 @@ func readOriginal(req *outpost.Request, r *http.Request) error {
 		if req.Scheme, req.Host, uri, err = canon.SplitURL(original); err != nil {
 			return err
 		}
-		req.Path, req.Query, err = canon.SplitURI(uri)
-		return err
+		if req.Path, req.Query, err = canon.SplitURI(uri); err != nil {
+			return err
+		}
+		return oneHost(req.Host, r.URL.RawQuery)
 	}
 	if req.Scheme, req.Host, err = bareHost(r.Host); err != nil {
 		return err
@@ -83,16 +82,18 @@ func readOriginal(req *outpost.Request, r *http.Request) error {
 // chooses the program. The query is the operator's: whoever adds to it can only
 // be refused.
 func oneHost(judged, query string) error {
-	served, told := strings.CutPrefix(query, "host=")
-	if !told || served == "$host" { // a proxy that reads the same annotations, and does not know nginx's variables
-		return nil
-	}
-	served, err := canon.Host("https", served)
-	if err != nil {
-		return err
-	}
-	if name := canon.HostName(judged); name != served {
-		return outpost.Bad(outpost.ReasonBadHost, "the request line names "+served+", the Host header "+name)
+	for part := range strings.SplitSeq(query, "&") {
+		served, told := strings.CutPrefix(part, "host=")
+		if !told {
+			continue
+		}
+		served, err := canon.Host("https", served)
+		if err != nil {
+			return err
+		}
+		if served, judged := canon.HostName(served), canon.HostName(judged); served != judged {
+			return outpost.Bad(outpost.ReasonBadHost, "the request line names "+served+", the Host header "+judged)
+		}
 	}
 	return nil
 }

@@ -2,69 +2,65 @@ package server
 
 import (
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// gentle is a listener that loses nobody when it closes. A proxy's connection
-// that the kernel has taken and nobody here has yet would be reset, and with it
-// a POST, which no proxy sends twice. So Close takes those, and Accept answers
-// them before it answers the error.
+// gentle is a listener that can leave. What the kernel has accepted and nobody
+// here has yet would be reset by a mere Close, and with it a proxy's POST, which
+// no proxy sends twice.
 type gentle struct {
 	net.Listener
 
-	closing   atomic.Bool
+	leaving   atomic.Bool
 	accepting sync.Mutex // held while the listener is asked
-	left      []net.Conn // once it is closed
+	once      sync.Once  // for the last question
+	left      []net.Conn // what it brought
 }
 
-// Accept implements net.Listener.
+// Accept implements net.Listener. After leave it answers those who waited, and
+// then net.ErrClosed.
 func (g *gentle) Accept() (net.Conn, error) {
 	g.accepting.Lock()
 	defer g.accepting.Unlock()
-	c, err := g.Listener.Accept()
-	if err == nil {
-		return c, nil
+	if !g.leaving.Load() {
+		c, err := g.Listener.Accept()
+		if err == nil || !g.leaving.Load() {
+			return c, err
+		}
 	}
-	if !g.closing.Load() {
-		return nil, err
-	}
-	_ = g.close()
+	g.once.Do(g.last)
 	if len(g.left) == 0 {
 		return nil, net.ErrClosed
 	}
-	c, g.left = g.left[0], g.left[1:]
+	c := g.left[0]
+	g.left = g.left[1:]
 	return c, nil
 }
 
-// Close implements net.Listener.
-func (g *gentle) Close() error {
+// leave closes the listener, and keeps those who are waiting for Accept.
+func (g *gentle) leave() {
+	g.leaving.Store(true)
 	// An Accept that waits would keep the socket open until it is scheduled
 	// again, and who comes meanwhile would be lost.
-	l, ok := g.Listener.(interface{ SetDeadline(t time.Time) error })
-	if !ok {
-		return g.Listener.Close()
-	}
-	g.closing.Store(true)
-	if err := l.SetDeadline(time.Unix(0, 1)); err != nil {
-		return err // closed before
+	if l, ok := g.Listener.(interface{ SetDeadline(t time.Time) error }); !ok || l.SetDeadline(time.Unix(0, 1)) != nil {
+		_ = g.Listener.Close()
 	}
 	g.accepting.Lock()
 	defer g.accepting.Unlock()
-	return g.close()
+	g.once.Do(g.last)
 }
 
-func (g *gentle) close() error {
-	waiting := takeWaiting(g.Listener)
-	err := g.Listener.Close()
-	for _, fd := range waiting {
-		f := os.NewFile(uintptr(fd), "")
-		if c, err := net.FileConn(f); err == nil { // it has a descriptor of its own
-			g.left = append(g.left, c)
-		}
-		_ = f.Close()
+func (g *gentle) last() {
+	g.left = takeWaiting(g.Listener)
+	_ = g.Listener.Close()
+}
+
+// Close implements net.Listener. After leave there is nothing to close.
+func (g *gentle) Close() error {
+	if g.leaving.Load() {
+		return nil
 	}
-	return err
+	return g.Listener.Close()
 }

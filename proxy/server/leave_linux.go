@@ -2,14 +2,15 @@ package server
 
 import (
 	"net"
+	"os"
 	"syscall"
 )
 
-// maxWaiting bounds what one Close takes; the kernel keeps 4,096 by itself.
+// maxWaiting bounds what is taken at once; the kernel keeps 4,096 by itself.
 const maxWaiting = 4096
 
-// takeWaiting takes what the kernel has accepted, and answers it by descriptor.
-func takeWaiting(l net.Listener) (taken []int) {
+// takeWaiting takes what the kernel has accepted.
+func takeWaiting(l net.Listener) (taken []net.Conn) {
 	s, ok := l.(syscall.Conn)
 	if !ok {
 		return nil
@@ -23,11 +24,16 @@ func takeWaiting(l net.Listener) (taken []int) {
 			c, _, err := syscall.Accept4(int(fd), syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK)
 			switch err {
 			case nil:
-				taken = append(taken, c)
-			case syscall.EINTR, syscall.ECONNABORTED:
+			case syscall.EINTR, syscall.ECONNABORTED, syscall.EPROTO:
+				continue
 			default: // EAGAIN: nobody waits
 				return
 			}
+			f := os.NewFile(uintptr(c), "")
+			if conn, err := net.FileConn(f); err == nil { // it has a descriptor of its own
+				taken = append(taken, conn)
+			}
+			_ = f.Close()
 		}
 	})
 	return taken

@@ -5,4 +5,4 @@ package server
 import "net"
 
 // takeWaiting takes nobody: only Linux is asked.
-func takeWaiting(net.Listener) []int { return nil }
+func takeWaiting(net.Listener) []net.Conn { return nil }

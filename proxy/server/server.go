@@ -79,6 +79,7 @@ type Server struct {
 type face struct {
 	kind     string // "http", "https", "grpc" or "metrics"
 	listener net.Listener
+	gentle   *gentle // below listener
 	service  Service
 }
 
@@ -106,10 +107,10 @@ func Listen(o Options) (*Server, error) {
 			s.Close()
 			return nil, fmt.Errorf("server.%s: %w", want.kind, err)
 		}
-		f := &face{kind: want.kind, listener: l, service: o.GRPCService}
+		g := &gentle{Listener: l}
+		f := &face{kind: want.kind, listener: g, gentle: g, service: o.GRPCService}
 		s.faces = append(s.faces, f)
 		if want.kind != "grpc" {
-			f.listener = &gentle{Listener: l}
 			f.service = s.overHTTP(base, want.kind, l, want.handler)
 		}
 		if err := f.secure(o, s.log); err != nil {
@@ -238,8 +239,8 @@ func (s *Server) stop() {
 	s.stopping.Store(true)
 	time.Sleep(s.limits.Delay)
 	for _, f := range s.faces {
-		if f.kind == "http" || f.kind == "https" {
-			_ = f.listener.Close()
+		if f.kind != "metrics" { // says "not ready" until the end
+			f.gentle.leave()
 		}
 	}
 	time.Sleep(lastCall)
@@ -248,7 +249,7 @@ func (s *Server) stop() {
 	var wg sync.WaitGroup
 	for _, f := range s.faces {
 		if f.kind == "metrics" {
-			continue // says "not ready" until the end
+			continue
 		}
 		wg.Go(func() {
 			if err := f.service.Shutdown(ctx); err != nil {

@@ -193,8 +193,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and (gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) $v.autoscaling.enabled -}}
 {{- fail "autoscaling.minReplicas is greater than autoscaling.maxReplicas." -}}
 {{- end -}}
-{{- if le (int $v.terminationGracePeriodSeconds) (add (int $v.preStopSeconds) 25 | int) -}}
-{{- fail (printf "terminationGracePeriodSeconds has to be more than preStopSeconds and the 25 s that requests under way have: more than %d." (add (int $v.preStopSeconds) 25)) -}}
+{{- if le (int $v.terminationGracePeriodSeconds) (add (int $v.preStopSeconds) 42 | int) -}}
+{{- fail (printf "terminationGracePeriodSeconds has to be more than preStopSeconds and the 42 s that requests under way and refreshes of sessions have: more than %d." (add (int $v.preStopSeconds) 42)) -}}
 {{- end -}}
 {{- if $v.existingConfigMap.name -}}
 {{- if or $v.document.applications $v.document.providers -}}

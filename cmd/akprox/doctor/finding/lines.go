@@ -7,7 +7,7 @@ import (
 // about answers what marks the lines of a printed configuration that are about
 // a topic. A comment that fits means the statement below it.
 func about(proxy string, topic Topic) []string {
-	const own = "# akprox's own pages"
+	const own = "akprox's own pages"
 	return map[string]map[Topic][]string{
 		"nginx": {
 			AboutQuestion: {"auth_request  ", "# The question."},
@@ -62,7 +62,7 @@ func about(proxy string, topic Topic) []string {
 		"haproxy": {
 			AboutQuestion: {"http-request lua.", "http-request deny ", "url = "},
 			AboutOriginal: {"http-request set-header X-Forwarded-"},
-			AboutOwn:      {" path_beg ", "use_backend akprox "},
+			AboutOwn:      {"_own  path_beg ", "use_backend akprox "},
 			AboutIdentity: {"local identity = {"},
 			AboutStrip:    {`name:find("[_.]")`, "http:req_del_header(name)"},
 			AboutSize:     {"tune.bufsize"},
@@ -70,7 +70,7 @@ func about(proxy string, topic Topic) []string {
 		"envoy": {
 			AboutQuestion: {"failure_mode_allow:", "http_service:", "grpc_service:"},
 			AboutOriginal: {"use_remote_address:", "allowed_headers:"},
-			AboutOwn:      {"- match: { prefix: ", "route: { cluster: akprox }", "disabled: true"},
+			AboutOwn:      {own, "route: { cluster: akprox }", "disabled: true"},
 			AboutIdentity: {"allowed_upstream_headers:"},
 			AboutStrip:    {"headers_with_underscores_action:", "request_mutations:"},
 		},
