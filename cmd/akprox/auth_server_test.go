@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -293,7 +294,7 @@ func TestE9_TwoUsersWithRoles(t *testing.T) {
 }
 
 func TestE10_WhatIsWrongGetsOneAnswerInOneTime(t *testing.T) {
-	s := newAuthServer(t)
+	s := newAuthServer(t, "tries: 5", "tries: 100")
 	answer := func(email, password string) (string, time.Duration) {
 		began := time.Now()
 		resp, body := s.page("POST", "/auth/password-authenticate", credentials(email, password, "/"))
@@ -314,6 +315,11 @@ func TestE10_WhatIsWrongGetsOneAnswerInOneTime(t *testing.T) {
 	if known != unknown {
 		t.Errorf("%s\n%s", known, unknown)
 	}
+	for range 6 { // the least of seven: what else the machine does is no difference
+		_, again := answer("john@example.com", "wrong")
+		_, againToo := answer("jim0@example.com", "wrong")
+		took, tookToo = min(took, again), min(tookToo, againToo)
+	}
 	if tookToo < took/4 || took < tookToo/4 {
 		t.Errorf("a known user takes %v, an unknown one %v", took, tookToo)
 	}
@@ -326,7 +332,7 @@ func TestE10_GuessingEnds(t *testing.T) {
 		for i := range 7 {
 			resp, _ = s.page("POST", "/auth/password-authenticate", credentials(email, fmt.Sprint("guess", i), "/"), "X-Forwarded-For: 203.0.113."+fmt.Sprint(i))
 		}
-		if resp.StatusCode != 429 || resp.Header.Get("Retry-After") != "300" {
+		if after, _ := strconv.Atoi(resp.Header.Get("Retry-After")); resp.StatusCode != 429 || after < 270 || after > 300 {
 			t.Errorf("%s: %d %v", email, resp.StatusCode, resp.Header)
 		}
 	}
@@ -414,7 +420,7 @@ func TestE16_TheTokenIsKeptAsAHash(t *testing.T) {
 		t.Errorf("token %s", s.token)
 	}
 	s.check("/api-test", "Authorization: Bearer "+s.token)
-	time.Sleep(3 * telemetry.FlushEvery)
+	s.logs(`"path":"/api-test"`, 1)
 	if strings.Contains(s.log.String(), s.token) {
 		t.Error("the token is logged")
 	}

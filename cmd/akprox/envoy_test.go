@@ -20,7 +20,6 @@ import (
 	grpccredentials "google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/akprox/akprox/cmd/akprox/telemetry"
 	"github.com/akprox/akprox/outpost/config"
 )
 
@@ -138,7 +137,7 @@ func TestEnvoyAsksOverGRPC(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(3 * telemetry.FlushEvery)
+	w.logs(`"dialect":"envoy","outcome":"sign_in"`, 3)
 	if n := strings.Count(w.log.String(), `"dialect":"envoy","outcome":"sign_in"`); n != 3 {
 		t.Errorf("%d of 3 decisions are in the log", n)
 	}

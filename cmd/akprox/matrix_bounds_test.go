@@ -6,11 +6,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,14 +24,16 @@ import (
 )
 
 // listening is a world that listens as the program does, with all limits of
-// its server; at is the address.
+// its server; at is the address. Its goroutines are labelled, for serving.
 func listening(t *testing.T) (st *faulty, w *world, at string) {
 	t.Helper()
 	w, st = newFaultyWorld(t)
 	at = freeAddress(t)
 	ctx, stop := context.WithCancel(t.Context())
 	ready, done := make(chan struct{}), make(chan error, 1)
-	go func() { done <- w.listen(ctx, config.Server{HTTP: at}, func() { close(ready) }) }()
+	pprof.Do(ctx, pprof.Labels("listens", at), func(ctx context.Context) {
+		go func() { done <- w.listen(ctx, config.Server{HTTP: at}, func() { close(ready) }) }()
+	})
 	select {
 	case <-ready:
 	case err := <-done:
@@ -44,14 +48,39 @@ func listening(t *testing.T) (st *faulty, w *world, at string) {
 	return st, w, at
 }
 
-func freeAddress(t *testing.T) string {
+// serving answers how many goroutines the listener at an address has, whatever
+// tests run beside this one.
+func serving(t *testing.T, at string) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	var profile bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	sum, n := 0, 0
+	for line := range strings.Lines(profile.String()) {
+		if count, _, ok := strings.Cut(line, " @ "); ok {
+			n, _ = strconv.Atoi(count)
+		}
+		if strings.HasPrefix(line, "# labels: ") && strings.Contains(line, `"`+at+`"`) {
+			sum += n
+		}
+	}
+	return sum
+}
+
+// freeAddress answers an address that nobody listens at, of those that the
+// system gives to nobody who asks for any port: it stays free until it is used.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		at := fmt.Sprint("127.0.0.1:", 15000+rand.N(15000))
+		if l, err := net.Listen("tcp", at); err == nil {
+			_ = l.Close()
+			return at
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 // exchange sends raw over a connection of its own and answers the status, or
@@ -121,7 +150,10 @@ func TestSizesAtAndBeyondTheirBounds(t *testing.T) {
 func TestSlowClientsAndFloodsHoldNobodyUp(t *testing.T) {
 	t.Parallel()
 	_, _, at := listening(t)
-	before := runtime.NumGoroutine()
+	before := serving(t, at)
+	if before == 0 {
+		t.Fatal("nobody listens")
+	}
 	const half = "GET /akprox/auth/traefik HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: wiki"
 	const body = "POST /akprox/sign_out HTTP/1.1\r\nHost: wiki.example.test\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\na="
 	var conns []net.Conn
@@ -159,7 +191,11 @@ func TestSlowClientsAndFloodsHoldNobodyUp(t *testing.T) {
 	if talked := len(conns) - len(conns)/3; hungUp < talked-2 {
 		t.Errorf("%d of %d slow clients were hung up on", hungUp, talked)
 	}
-	settles(t, before)
+	for end := time.Now().Add(40 * time.Second); serving(t, at) > before+12; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d goroutines were %d before", serving(t, at), before)
+		}
+	}
 }
 
 // hostileQuestions are asked over and over by the flood.

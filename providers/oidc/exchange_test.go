@@ -164,11 +164,12 @@ func at(path string, status int, media, body string) func(*issuer) {
 
 func hang(path string) func(*issuer) {
 	return func(i *issuer) {
+		i.hangs = true
 		i.instead[path] = func(_ http.ResponseWriter, r *http.Request) {
 			_ = r.ParseForm() // only then is the end of the connection seen
 			select {
 			case <-r.Context().Done():
-			case <-time.After(5 * time.Second):
+			case <-time.After(30 * time.Second):
 			}
 		}
 	}

@@ -94,7 +94,7 @@ func TestG4EveryAnswer(t *testing.T) {
 		{"256 KiB", answers(200, `{"active":true,"sub":"alice","x":"`+strings.Repeat("x", 256<<10-50)+`"}`), nil, good},
 		{"more than 256 KiB", answers(200, `{"active":true,"sub":"alice","x":"`+strings.Repeat("x", 256<<10)+`"}`), nil, unavailable},
 		{"flood", flood, nil, unavailable},
-		{"hang", hang(t), nil, unavailable},
+		{"hang", hang(t), only(func(o *token.IntrospectionOptions) { o.Timeout = 500 * time.Millisecond }), unavailable},
 		{"redirect", answers(302, `{"active":true,"sub":"alice"}`, "Location", "/elsewhere"), nil, unavailable},
 		{"redirect that keeps the method", answers(307, "", "Location", "/elsewhere"), nil, unavailable},
 		{"201", answers(201, `{"active":true,"sub":"alice"}`), nil, unavailable},
@@ -145,7 +145,7 @@ func TestG4EveryAnswer(t *testing.T) {
 			i := newIssuer(t)
 			i.says("/introspect", test.answer)
 			k := i.introspection(t, func(o *token.IntrospectionOptions) {
-				o.Timeout = 500 * time.Millisecond
+				o.Timeout = 20 * time.Second // whoever answers is not late on a busy machine
 				if test.options != nil {
 					test.options(o)
 				}
@@ -155,7 +155,7 @@ func TestG4EveryAnswer(t *testing.T) {
 			if got := verdict(t, id, err); got != test.want {
 				t.Errorf("got %s (%v), want %s", got, err, test.want)
 			}
-			if took := time.Since(began); took > time.Second {
+			if took := time.Since(began); took > 10*time.Second {
 				t.Errorf("it took %s", took)
 			}
 			if n := i.count("/elsewhere"); n != 0 {
@@ -363,9 +363,10 @@ func TestG8WhoLeavesDoesNotTakeTheAnswerAlong(t *testing.T) {
 }
 
 func TestAnIssuerThatHangsDelaysByItsTimeoutAtMost(t *testing.T) {
+	t.Parallel() // it waits, most of its time
 	i := newIssuer(t)
 	i.knows("known", object{"sub": "alice"})
-	k := i.introspection(t, func(o *token.IntrospectionOptions) { o.Timeout = 2 * time.Second })
+	k := i.introspection(t, func(o *token.IntrospectionOptions) { o.Timeout = 5 * time.Second })
 	if _, err := present(k, "known"); err != nil {
 		t.Fatal(err)
 	}
@@ -378,7 +379,7 @@ func TestAnIssuerThatHangsDelaysByItsTimeoutAtMost(t *testing.T) {
 			if got := verdict(t, id, err); got != unavailable {
 				t.Errorf("got %s (%v)", got, err)
 			}
-			if took := time.Since(began); took > 3900*time.Millisecond { // who waited for others to time out would be later
+			if took := time.Since(began); took > 9900*time.Millisecond { // who waited for others to time out would be later
 				t.Errorf("it took %s", took)
 			}
 		})

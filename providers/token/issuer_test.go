@@ -253,7 +253,7 @@ func (i *issuer) introspection(t testing.TB, change func(*token.IntrospectionOpt
 	t.Helper()
 	o := token.IntrospectionOptions{
 		Name: "opaque", URL: i.URL + "/introspect", ClientID: "gateway", ClientSecret: "s",
-		Cache: token.DefaultCache, NegativeCache: token.DefaultNegativeCache,
+		Cache: token.DefaultCache, NegativeCache: token.DefaultNegativeCache, Timeout: 10 * time.Second,
 	}
 	if change != nil {
 		change(&o)

@@ -191,7 +191,7 @@ func TestG3EveryBadTokenIsRefused(t *testing.T) {
 		{"three parts of garbage", "a.b.c", invalidToken, "base64url"},
 		{"five parts: encrypted", "a.b.c.d.e", unclaimed, ""},
 	}
-	j := i.jwt(t, nil)
+	j := i.jwt(t, func(o *token.JWTOptions) { o.Now = func() time.Time { return now } })
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			for range 2 { // the second time from whatever the first left behind
@@ -254,7 +254,12 @@ func TestG3EveryGoodTokenIsAccepted(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			id, err := present(i.jwt(t, test.options), test.bearer)
+			id, err := present(i.jwt(t, func(o *token.JWTOptions) {
+				o.Now = func() time.Time { return now }
+				if test.options != nil {
+					test.options(o)
+				}
+			}), test.bearer)
 			if got := verdict(t, id, err); got != test.want {
 				t.Errorf("got %s (%v), want %s", got, err, test.want)
 			}

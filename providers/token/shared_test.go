@@ -211,6 +211,7 @@ func TestNoTokenIsStored(t *testing.T) {
 }
 
 func TestAnOutpostThatDoesNotAnswerIsNotWaitedForLongerThanTheIssuer(t *testing.T) {
+	t.Parallel() // it waits, most of its time
 	i, st := newIssuer(t), shared(t, nil)
 	i.knows("opaque-a", object{"sub": "alice"})
 	i.says("/introspect", hang(t))
@@ -225,7 +226,8 @@ func TestAnOutpostThatDoesNotAnswerIsNotWaitedForLongerThanTheIssuer(t *testing.
 		time.Sleep(time.Millisecond)
 	}
 	i.says("/introspect", nil)
-	if _, err := present(i.outposts(t, 1, st, nil)[0], "opaque-a"); err != nil { // with the timeout of one second
+	alive := i.outposts(t, 1, st, func(o *token.IntrospectionOptions) { o.Timeout = 4 * time.Second })[0]
+	if _, err := present(alive, "opaque-a"); err != nil {
 		t.Error(err)
 	}
 	if n := i.count("/introspect"); n != 2 {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -195,8 +196,9 @@ func TestTheCapabilitiesOfKnocker(t *testing.T) {
 	t.Run("K2 the key's time", func(t *testing.T) {
 		before := s.now().Unix()
 		k := s.knock(t, siteUser, "", "X-Forwarded-For", "1.2.3.40").knocked(t)
-		if k.Entry != "1.2.3.40" || k.Seconds != 600 || k.Expires < before+600 || k.Expires > before+602 {
-			t.Errorf("%+v at %d", k, before)
+		after := s.now().Unix()
+		if k.Entry != "1.2.3.40" || k.Seconds != 600 || k.Expires < before+600 || k.Expires > after+601 {
+			t.Errorf("%+v between %d and %d", k, before, after)
 		}
 		s.knock(t, siteUser, `{"ttl":60}`, "X-Forwarded-For", "1.2.3.41").knocked(t)
 		s.verify(t, "1.2.3.41", "/", 200)
@@ -434,7 +436,7 @@ func TestALimitedAddressIsRefusedWithTheRightKeyToo(t *testing.T) {
 	}
 	for _, key := range []string{"wrong", siteUser} {
 		r := s.knock(t, key, "")
-		if r.status != 429 || r.body != `{"error":"Too many knock attempts."}` || r.header.Get("Retry-After") != "30" || r.header.Get("Access-Control-Allow-Origin") != "*" {
+		if after, _ := strconv.Atoi(r.header.Get("Retry-After")); r.status != 429 || r.body != `{"error":"Too many knock attempts."}` || after < 20 || after > 30 || r.header.Get("Access-Control-Allow-Origin") != "*" {
 			t.Errorf("%+v", r)
 		}
 	}
