@@ -48,14 +48,9 @@ func Test_every_failure_of_an_upstream_is_502_with_its_cause(t *testing.T) {
 	untrusted := httptest.NewTLSServer(http.NotFoundHandler())
 	untrusted.Config.ErrorLog = nil
 	t.Cleanup(untrusted.Close)
-	closed := listener(t, nil)
-	if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
-		closed = l.Addr().String()
-		_ = l.Close()
-	}
-	silent := func(c net.Conn) { time.Sleep(5 * time.Second); _ = c.Close() }
+	silent := func(c net.Conn) { time.Sleep(30 * time.Second); _ = c.Close() }
 	for _, row := range []struct{ name, upstream, want string }{
-		{"nobody listens", "http://" + closed, "refused"},
+		{"nobody listens", "http://127.0.0.1:1", "refused"},
 		{"no such name", "http://upstream.invalid", "name_not_found"},
 		{"it never answers", "http://" + listener(t, silent), "timeout"},
 		{"it never shakes hands", "https://" + listener(t, silent), "timeout"},
@@ -70,7 +65,9 @@ func Test_every_failure_of_an_upstream_is_502_with_its_cause(t *testing.T) {
 			t.Parallel()
 			causes := make(chan string, 1)
 			o := failPage(causes)
-			o.TLSTimeout = time.Second
+			if row.want == "timeout" {
+				o.TLSTimeout, o.ResponseTimeout = time.Second, time.Second
+			}
 			app := application(t, row.upstream)
 			if row.upstream == "" {
 				app.Upstream = nil

@@ -296,7 +296,7 @@ func Test_client_that_leaves_ends_the_upstreams_work(t *testing.T) {
 
 func failPage(causes chan string) reverse.Options {
 	return reverse.Options{
-		ResponseTimeout: time.Second,
+		ResponseTimeout: 20 * time.Second, TLSTimeout: 20 * time.Second,
 		FailPage: func(w http.ResponseWriter, _ *http.Request, _ *outpost.Application, err error) {
 			causes <- reverse.Cause(err)
 			w.WriteHeader(http.StatusBadGateway)

@@ -69,8 +69,9 @@ func eventually(t *testing.T, what string, yes func() bool) {
 }
 
 func Test_readyz_says_no_before_connections_are_refused(t *testing.T) {
+	t.Parallel()
 	addrs, stop := start(t, server.Options{
-		HTTP: "127.0.0.1:0", Metrics: "127.0.0.1:0", Handler: http.HandlerFunc(tell), Limits: server.Limits{Delay: time.Second},
+		HTTP: "127.0.0.1:0", Metrics: "127.0.0.1:0", Handler: http.HandlerFunc(tell), Limits: server.Limits{Delay: 5 * time.Second},
 	})
 	go func() { _ = stop() }()
 	eventually(t, "not ready", func() bool { return server.Probe(t.Context(), addrs.Metrics) != nil })
@@ -80,8 +81,9 @@ func Test_readyz_says_no_before_connections_are_refused(t *testing.T) {
 }
 
 func Test_kept_connections_are_told_that_the_server_leaves(t *testing.T) {
+	t.Parallel()
 	addrs, stop := start(t, server.Options{
-		HTTP: "127.0.0.1:0", Metrics: "127.0.0.1:0", Handler: http.HandlerFunc(tell), Limits: server.Limits{Delay: time.Second},
+		HTTP: "127.0.0.1:0", Metrics: "127.0.0.1:0", Handler: http.HandlerFunc(tell), Limits: server.Limits{Delay: 5 * time.Second},
 	})
 	last := func(upgrade string) bool {
 		t.Helper()

@@ -148,13 +148,30 @@ func TestSecondProcessIsToldThatTheStoreIsInUse(t *testing.T) {
 func TestSecondProcessWaitsAMomentForTheFirstToEnd(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, disk.Options{})
-	time.AfterFunc(300*time.Millisecond, func() { _ = s.Close() })
-	if out, err := secondProcess(t, "open", dir).CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	cmd := secondProcess(t, "open", dir)
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out := bufio.NewReader(pipe)
+	if _, err := out.ReadString('\n'); err != nil {
+		t.Error(err)
+	}
+	time.Sleep(100 * time.Millisecond) // so that it finds the store in use
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	rest, _ := io.ReadAll(out)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, rest)
 	}
 }
 
 func openOnce(dir string) error {
+	fmt.Println("opening") // the first process may wait for this
 	s, err := disk.Open(dir, disk.Options{})
 	if err != nil {
 		return fmt.Errorf("in use: %v: %w", errors.Is(err, disk.ErrInUse), err)

@@ -12,10 +12,11 @@ import (
 )
 
 // Open opens a store over the server at address, host:port, as a process of
-// its own would, and waits until it answers. It is closed with the test.
+// its own would, and waits until it answers. It is closed with the test. A call
+// may take five seconds: tests come in bursts, on busy machines.
 func Open(t testing.TB, address string) *redis.Store {
 	t.Helper()
-	s, err := redis.New(redis.Options{Addresses: []string{address}, Keys: [][]byte{make([]byte, 32)}})
+	s, err := redis.New(redis.Options{Addresses: []string{address}, Keys: [][]byte{make([]byte, 32)}, Timeout: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
