@@ -283,7 +283,7 @@ type tab struct {
 func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	for i, step := range steps {
-		ctx, cancel := context.WithTimeout(b.ctx, 20*time.Second)
+		ctx, cancel := context.WithTimeout(b.ctx, 60*time.Second)
 		err := chromedp.Do(ctx, step)
 		cancel()
 		if err != nil {
@@ -294,7 +294,7 @@ func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 
 func (b *tab) text(css string) string {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, 60*time.Second)
 	defer cancel()
 	text, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS(css)))
 	if err != nil {
@@ -306,7 +306,7 @@ func (b *tab) text(css string) string {
 // evaluate answers JSON; "" when the page has gone while the script ran.
 func (b *tab) evaluate(script string) string {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, 60*time.Second)
 	defer cancel()
 	value, err := chromedp.Run(ctx, chromedp.Evaluate[json.RawMessage](script))
 	if err != nil {
@@ -317,7 +317,7 @@ func (b *tab) evaluate(script string) string {
 
 func (b *tab) wantAt(address string) {
 	b.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for {
 		here, err := chromedp.Run(b.ctx, chromedp.Location())
 		if err == nil && here == address {
@@ -338,10 +338,12 @@ func (b *tab) fill(username, password string) {
 	}
 	b.do(
 		chromedp.SendKeys(chromedp.CSS("#password"), password),
-		chromedp.Click(chromedp.CSS("button[type=submit]")),
-		chromedp.WaitReady(chromedp.CSS("body")),
 	)
-	time.Sleep(300 * time.Millisecond)
+	b.evaluate(`document.documentElement.dataset.before = "1"`)
+	b.do(chromedp.Click(chromedp.CSS("button[type=submit]")))
+	eventuallyWithin(b.t, time.Minute, "the form leads nowhere", func() bool {
+		return b.evaluate(`!document.documentElement.dataset.before && document.readyState === "complete"`) == "true"
+	})
 }
 
 // shoot takes the page in light and dark, and as a telephone has it.

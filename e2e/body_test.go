@@ -19,6 +19,7 @@ func TestBodyAnnounced(t *testing.T) {
 	p := s.person(t)
 	p.arrive(s.app+"/", "alice")
 	stranger := s.person(t)
+	stranger.patient(s.app+"/", program) // until the issuer is known to be well
 	for round := range 10 {
 		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodGet} {
 			start := time.Now()
@@ -32,7 +33,7 @@ func TestBodyAnnounced(t *testing.T) {
 			if r := stranger.send(method, s.app+"/upload", program, body); r.status != http.StatusUnauthorized {
 				t.Errorf("nobody's %s got %d", method, r.status)
 			}
-			if took := time.Since(start); took > 2*time.Second {
+			if took := time.Since(start); took > 8*time.Second {
 				t.Fatalf("round %d: %s took %v", round, method, took)
 			}
 		}

@@ -50,7 +50,7 @@ type gateway struct {
 	hydra       *parts.OryHydra
 	hydraMu     sync.Mutex // its database in memory refuses whoever comes at the same time
 	keys        *relay     // in front of the key set of jwt
-	asked       *relay     // in front of the introspection of opaque, which is cached for a minute
+	asked       *relay     // in front of the introspection of opaque, which is cached for ten minutes
 	brief       *relay     // the same, cached for a second
 	slow        *relay     // the same, with a timeout of a second
 }

@@ -18,7 +18,7 @@ func TestHundredDueAtThree(t *testing.T) {
 	redis := parts.RedisWith(t, parts.RedisOptions{})
 	var m *meter
 	f := newFleet(t, fleetWants{
-		store:   fmt.Sprintf("url: %q", "redis://"+redis.Addr()),
+		store:   fmt.Sprintf("url: %q, timeout: 10s", "redis://"+redis.Addr()),
 		session: fmt.Sprintf("idle: 8h, absolute: 24h, refresh: %v", bound),
 		asked:   func(issuer string) string { m = newMeter(t, issuer); return m.URL },
 	})
@@ -57,7 +57,7 @@ func TestFleetOverCluster(t *testing.T) {
 	t.Parallel()
 	nodes := parts.RedisCluster(t, parts.RedisOptions{}, 1)
 	f := newFleet(t, fleetWants{
-		store:   fmt.Sprintf("addresses: [%q, %q, %q]", nodes[0].Addr(), nodes[1].Addr(), nodes[2].Addr()),
+		store:   fmt.Sprintf("addresses: [%q, %q, %q], timeout: 3s", nodes[0].Addr(), nodes[1].Addr(), nodes[2].Addr()),
 		session: "idle: 8h, absolute: 24h, refresh: 4h",
 	})
 	var cookies []string

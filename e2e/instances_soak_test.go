@@ -385,7 +385,7 @@ func (s *soaking) atIssuer(h *held) (bool, error) {
 	if _, err := s.issuer.SignOut(h.browser, s.issuer.URL+"/session/end"); err != nil {
 		return false, err
 	}
-	for end := time.Now().Add(2 * time.Second); told() == before; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); told() == before; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			return false, fmt.Errorf("the issuer could not tell: %s", last(s.issuer.Output(), 300))
 		}

@@ -163,7 +163,7 @@ func plainAkprox(t *testing.T) string {
 // passes, as that of a parts.Client does: too much passes.
 func fleetTransport(t *testing.T) *http.Transport {
 	t.Helper()
-	dialer := &net.Dialer{Timeout: 5 * time.Second}
+	dialer := &net.Dialer{Timeout: 20 * time.Second}
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			_, port, err := net.SplitHostPort(addr)

@@ -67,7 +67,7 @@ func from(t *testing.T, address string) *http.Client {
 		return d.DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
 	}}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	return &http.Client{Transport: transport, Timeout: 30 * time.Second}
 }
 
 func fetch(t *testing.T, c *http.Client, method, url, body string, lines ...string) (status int, text string, h http.Header) {

@@ -87,7 +87,7 @@ func manifestsApplied(t *testing.T, c *parts.Cluster) {
 		t.Run(name, func(t *testing.T) {
 			c := c.With(t)
 			c.Kubectl("apply", "--validate=strict", "-k", overlayFolder+name)
-			c.Kubectl("rollout", "status", "deployment/akprox", "--namespace", "akprox", "--timeout=60s")
+			c.Kubectl("rollout", "status", "deployment/akprox", "--namespace", "akprox", "--timeout=180s")
 			from := c.Kubectl("get", "networkpolicy", "akprox", "--namespace", "akprox", "--output", "jsonpath={.spec.ingress[0].from}")
 			if strings.Contains(from, "nobody") || !strings.Contains(from, "podSelector") {
 				t.Errorf("who may ask is %s", from)

@@ -97,7 +97,7 @@ func chartDefaults(t *testing.T, c *parts.Cluster) {
 			t.Errorf("the notes do not say %q: %s", want, notes)
 		}
 	}
-	c.Helm("test", "akprox", "--namespace", "apps", "--timeout", "60s")
+	c.Helm("test", "akprox", "--namespace", "apps", "--timeout", "180s")
 	if secret := cookieSecret(t, c, "akprox-secret"); len(secret) < 32 {
 		t.Errorf("the generated secret has %d bytes", len(secret))
 	}
@@ -194,7 +194,7 @@ func chartExisting(t *testing.T, c *parts.Cluster) {
 func chartEverything(t *testing.T, c *parts.Cluster) {
 	release(c, "install", "all", "--values", everything)
 	release(c, "upgrade", "all", "--values", everything, "--set", "autoscaling.maxReplicas=6")
-	c.Helm("test", "all", "--namespace", "apps", "--timeout", "60s")
+	c.Helm("test", "all", "--namespace", "apps", "--timeout", "180s")
 	made := c.Kubectl("get", "all,configmap,pdb,networkpolicy,ingress,httproute,middleware,ingressroute,servicemonitor,serviceaccount", "--namespace", "apps",
 		"--selector", "app.kubernetes.io/instance=all,app.kubernetes.io/managed-by=Helm,example.com/team=platform", "--output", "name")
 	for _, want := range []string{

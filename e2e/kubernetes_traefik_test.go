@@ -37,6 +37,9 @@ var kubernetesFronts = []struct {
 
 // traefikInKubernetes runs the table of scenarios.
 func traefikInKubernetes(t *testing.T, cluster *parts.Cluster) {
+	for name, controller := range map[string]string{"traefik": "traefik.io/ingress-controller", "nginx": "k8s.io/ingress-nginx"} { // of no namespace
+		cluster.With(t).Apply(fmt.Sprintf("{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: %s}, spec: {controller: %s}}", name, controller))
+	}
 	n := 0
 	for _, row := range kubernetesFronts {
 		for mode := range strings.FieldsSeq(row.modes) {
@@ -163,7 +166,6 @@ func (k inCluster) chartIngress(t *testing.T, s *stage, _ []string) {
 		"traefik": map[string]any{"middleware": map[string]any{"enabled": true}},
 		"ingress": map[string]any{"enabled": true, "className": "traefik"},
 	}))
-	k.cluster.Apply("{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: traefik}, spec: {controller: traefik.io/ingress-controller}}")
 	for host, application := range s.guarded() {
 		k.program(s, host, "traefik", map[string]any{
 			"traefik.ingress.kubernetes.io/router.middlewares": fmt.Sprintf("%s-akprox-%s@kubernetescrd", k.namespace, application),
@@ -213,7 +215,6 @@ func (k inCluster) annotations(t *testing.T, s *stage, printed []string) {
 }
 
 func (k inCluster) nginxProvider(t *testing.T, s *stage, args ...string) {
-	k.cluster.Apply("{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: nginx}, spec: {controller: k8s.io/ingress-nginx}}")
 	k.traefik(t, s, append(args, "--providers.kubernetesIngressNGINX.watchNamespace="+k.namespace)...)
 }
 

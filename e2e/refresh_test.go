@@ -105,7 +105,7 @@ func newRefreshing(t *testing.T, issuer, prompt string) *refreshing {
 		r.akproxs[i] = parts.Akprox(t, fmt.Sprintf(`version: 1
 server: { http: "127.0.0.1:%d", https: "", metrics: "" }
 secret: { value: the-secret-of-both-instances-0123456789 }
-store: { kind: redis, url: "redis://%s" }
+store: { kind: redis, url: "redis://%s", timeout: 10s }
 log: { decisions: refused, level: debug }
 providers:
   - name: company

@@ -39,7 +39,7 @@ providers:
   - { name: services, kind: apikey, keys: [ { name: ci, hash: %[7]q } ] }
   - { name: people, kind: password, users: [ { username: john, password: %[8]q } ] }
   - { name: tokens, kind: jwt, issuer: %[4]s, audience: any }
-  - { name: opaque, kind: introspection, url: %[4]s/token/introspection, client_id: %[5]s, client_secret: { value: %[6]s } }
+  - { name: opaque, kind: introspection, url: %[4]s/token/introspection, client_id: %[5]s, client_secret: { value: %[6]s }, timeout: 20s }
   - { name: door, kind: knock, keys: [ { name: phone, key: { value: %[9]s }, ttl: 60 } ] }
 applications:
   - { name: app, mode: proxy, external_url: "http://app.example.test:%[1]d", upstream: %[10]q, credentials: [company, services, opaque] }

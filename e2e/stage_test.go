@@ -205,7 +205,7 @@ func (s *stage) awaitSignIn(t *testing.T) {
 // eventually waits until ok.
 func eventually(t *testing.T, otherwise string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatal(otherwise)

@@ -41,7 +41,7 @@ func Akprox(t testing.TB, config string, port int, readyURL string, args ...stri
 		Dir:      dir,
 		Port:     port,
 		ReadyURL: readyURL,
-		Timeout:  30 * time.Second,
+		Timeout:  60 * time.Second,
 	})
 	return p
 }

@@ -55,23 +55,16 @@ func Hydra(t testing.TB, clients []OAuthClient, scopes string) *OryHydra {
 }
 
 // makeKeys has Hydra make its keys, which it does for the first who asks, and
-// for longer than that one may wait where there is much to do.
+// for longer than that one may wait, or Hydra itself, where there is much to do.
 func (h *OryHydra) makeKeys(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.URL+"/.well-known/jwks.json", http.NoBody)
-	if err != nil {
-		t.Fatal(err)
+	var err error
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(time.Second) {
+		if err = answersWithin(20*time.Second, h.URL+"/.well-known/jwks.json"); err == nil {
+			return
+		}
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("hydra: its keys: %s", resp.Status)
-	}
+	t.Fatalf("hydra: its keys: %v", err)
 }
 
 // Ask asks the admin port and answers what it says.
@@ -81,7 +74,7 @@ func (h *OryHydra) Ask(t testing.TB, method, path string, body any) map[string]a
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, h.Admin+path, bytes.NewReader(data))
 	if err != nil {

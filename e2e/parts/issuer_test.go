@@ -138,7 +138,7 @@ func TestOIDCProvider(t *testing.T) {
 		if strings.Count(got, ".") != 2 {
 			t.Errorf("logout token %q", got)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Error("no back-channel logout")
 	}
 

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -111,7 +112,7 @@ func root(t testing.TB) string {
 
 var (
 	portsMu sync.Mutex
-	ports   = map[int]bool{}
+	ports   = map[int]*os.File{} // and what holds each; closed, it would hold nothing
 )
 
 // Ports are taken below those that Linux gives to connections and to listeners
@@ -119,26 +120,51 @@ var (
 const firstPort, lastPort = 18000, 32000
 
 // Port returns a TCP port of 127.0.0.1 that nobody listens on. It never
-// returns the same one twice, also when nothing listens there yet.
+// returns the same one twice, also when nothing listens there yet, and none that
+// another test binary was given while that runs.
 func Port(t testing.TB) int {
 	t.Helper()
 	portsMu.Lock()
 	defer portsMu.Unlock()
 	for range 100 {
 		port := firstPort + rand.IntN(lastPort-firstPort) // #nosec G404 -- any will do
-		if ports[port] {
+		if ports[port] != nil {
+			continue
+		}
+		held := hold(t, port)
+		if held == nil {
 			continue
 		}
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
+			_ = held.Close()
 			continue
 		}
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		ports[port] = true
+		ports[port] = held
 		return port
 	}
 	t.Fatal("no free port")
 	return 0
+}
+
+// hold locks the file of a port until this process ends, or answers nil if
+// another process has it: go test runs the binaries of several packages at once.
+func hold(t testing.TB, port int) *os.File {
+	t.Helper()
+	dir := filepath.Join(os.TempDir(), "akprox-ports-"+strconv.Itoa(os.Getuid()))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(port)), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil
+	}
+	return f
 }

@@ -139,8 +139,22 @@ func TestUpstream(t *testing.T) {
 	if _, got, err := conn.Read(ctx); err != nil || string(got) != "hello" {
 		t.Errorf("echo %q, %v", got, err)
 	}
+	// What is held back is late each time, what a busy machine delays is not.
+	for try := 1; ; try++ {
+		took := firstEvent(t, upstream.URL+"/sse")
+		if took <= 900*time.Millisecond {
+			break
+		}
+		if try == 5 {
+			t.Fatalf("the first event took %v, as if held back", took)
+		}
+	}
+}
+
+func firstEvent(t *testing.T, url string) time.Duration {
+	t.Helper()
 	began := time.Now()
-	resp, err = http.Get(upstream.URL + "/sse")
+	resp, err := http.Get(url) // #nosec G107 -- our own
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,9 +163,7 @@ func TestUpstream(t *testing.T) {
 	if _, err := io.ReadFull(resp.Body, first); err != nil || string(first) != "data: event 0\n\n" {
 		t.Fatalf("first event %q, %v", first, err)
 	}
-	if took := time.Since(began); took > 900*time.Millisecond {
-		t.Errorf("the first event took %v, as if held back", took)
-	}
+	return time.Since(began)
 }
 
 func TestRedis(t *testing.T) {

@@ -35,7 +35,7 @@ type Cmd struct {
 	// and without that Port has to take connections.
 	Ready    func() error
 	ReadyURL string
-	// Timeout is how long to wait for that; a minute if zero.
+	// Timeout is how long to wait for that; three minutes if zero.
 	Timeout time.Duration
 }
 
@@ -51,7 +51,7 @@ type Process struct {
 }
 
 // stopGrace is how long a process may take to end by itself.
-const stopGrace = 10 * time.Second
+const stopGrace = time.Minute
 
 // Start starts the process, waits until it is up, and ends it with the test.
 // Its output is logged if the test failed. The test fails if it is an akprox
@@ -60,7 +60,7 @@ func Start(t testing.TB, c Cmd) *Process {
 	t.Helper()
 	Need(t)
 	if c.Timeout == 0 {
-		c.Timeout = time.Minute
+		c.Timeout = 3 * time.Minute
 	}
 	p := &Process{t: t, cmd: c}
 	switch c.Name {
@@ -227,8 +227,10 @@ func connects(addr string) error {
 	return conn.Close()
 }
 
-func answers(url string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+func answers(url string) error { return answersWithin(2*time.Second, url) }
+
+func answersWithin(most time.Duration, url string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {

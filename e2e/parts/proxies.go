@@ -104,7 +104,7 @@ func Traefik(t testing.TB, port int, dynamic, route string, args ...string) *Pro
 			"--accessLog=true",
 		}, args...),
 		Port:    port,
-		Timeout: 30 * time.Second,
+		Timeout: 60 * time.Second,
 		Ready: func() error {
 			resp, err := client.Get(route)
 			if err != nil {

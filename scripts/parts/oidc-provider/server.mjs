@@ -144,8 +144,10 @@ const provider = new Provider(issuer, {
     },
   },
   // The default one refuses loopback addresses, where the tests receive
-  // back-channel logout tokens.
-  fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
+  // back-channel logout tokens. Its signal gives up after 2.5 s, which a busy
+  // machine may take.
+  fetch: (url, { dispatcher, signal, ...options }) =>
+    globalThis.fetch(url, { ...options, signal: AbortSignal.timeout(20_000) }),
   features: {
     devInteractions: { enabled: true },
     backchannelLogout: { enabled: true },
@@ -179,4 +181,6 @@ for (const name of ['server_error', 'authorization.error', 'grant.error', 'end_s
 }
 provider.on('backchannel.success', (ctx, client, user, sid) =>
   console.log('backchannel.success', client.clientId, user, sid));
-provider.listen(settings.port, '127.0.0.1', () => console.log('up', issuer));
+const server = provider.listen(settings.port, '127.0.0.1', () => console.log('up', issuer));
+// Node closes a connection after 5 s without a request, maybe just when the next comes.
+server.keepAliveTimeout = 120_000;
