@@ -67,3 +67,23 @@ func plainAddress(s string) (netip.Addr, bool) {
 	a, err := netip.ParseAddr(s)
 	return a.Unmap(), err == nil && a.Zone() == ""
 }
+
+// FuzzOneHost holds that a query which tells another host than the one that is
+// judged never passes.
+func FuzzOneHost(f *testing.F) {
+	for _, query := range []string{"", "nginx", "host=wiki.example.com", "host=WIKI.example.com:443", "a=b&host=admin.example.com", "host=", "host=[::1]", "host=%77iki.example.com"} {
+		f.Add(query)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		if oneHost("wiki.example.com:8443", query) != nil {
+			return
+		}
+		for _, part := range strings.Split(query, "&") {
+			host, told := strings.CutPrefix(part, "host=")
+			name, _, _ := strings.Cut(host, ":")
+			if told && strings.TrimSuffix(strings.ToLower(name), ".") != "wiki.example.com" {
+				t.Errorf("%q passes", query)
+			}
+		}
+	})
+}
