@@ -60,7 +60,8 @@ type renewal struct {
 	*Sessions
 	store powers
 	way   way
-	entry *entry
+	entry *entry // as the request found it
+	held  *entry // as it was read since; nil until then
 	life  outpost.Lifetimes
 	asked time.Time // when a request found it due
 }
@@ -92,7 +93,10 @@ func (r *renewal) run() {
 		return
 	}
 	if result == Postponed || result == Lost {
-		r.wait(backoff(int(r.entry.next.failed.Add(1))))
+		n := r.failed()
+		r.wait(backoff(n))
+		r.entry.next.failed.Store(int32(n))
+		r.hold(r.held)
 	}
 	id := r.entry.record.Identity
 	r.opts.Observe(Renewal{Provider: r.way.provider, Identity: id.Label(), Result: result, Err: err})
@@ -112,11 +116,13 @@ func (r *renewal) do() (Result, error) {
 	case err != nil:
 		r.release(mine, 0)
 		return Postponed, err
-	case !e.due(r.opts.Now(), r.life.Refresh):
+	}
+	if !e.old(r.opts.Now(), r.life.Refresh) {
 		r.release(mine, 0)
 		return "", nil
-	case !mine:
-		e.next.after.Store(r.opts.Now().Add(jitter(firstRetry)).UnixNano())
+	}
+	r.hold(e)
+	if !mine {
 		r.wait(firstRetry)
 		return "", nil
 	}
@@ -136,7 +142,7 @@ func (r *renewal) exchange(e *entry) (Result, error) {
 	case err != nil && !silent:
 		return r.refuse(e, err)
 	case silent && g == nil:
-		r.release(true, backoff(int(r.entry.next.failed.Load())+1))
+		r.release(true, backoff(r.failed()))
 		return Postponed, err
 	}
 	if kept := r.keep(e, e.record.with(g, !silent, r.opts.Now())); kept != nil {
@@ -148,9 +154,10 @@ func (r *renewal) exchange(e *entry) (Result, error) {
 		return Lost, kept // and the claim stands: the old token must not be used
 	}
 	r.seen.forget(e.key) // also by who has read the old record and not yet remembered it
-	_, _ = r.read()      // what is held is the new record, or asked for later
+	now, _ := r.read()   // or the next request reads it
 	if silent {
-		r.release(true, backoff(int(r.entry.next.failed.Load())+1))
+		r.hold(now)
+		r.release(true, backoff(r.failed()))
 		return Postponed, err
 	}
 	r.release(true, 0)
@@ -251,12 +258,27 @@ func (r *renewal) refuse(e *entry, no error) (Result, error) {
 
 // wait lets the session be for about d.
 func (r *renewal) wait(d time.Duration) {
-	r.entry.next.after.Store(r.opts.Now().Add(jitter(d)).UnixNano())
+	after := r.opts.Now().Add(jitter(d)).UnixNano()
+	r.entry.next.after.Store(after)
+	if r.held != nil {
+		r.held.next.after.Store(after)
+	}
 }
+
+// hold makes e, if any, the entry that goes on where the first one was.
+func (r *renewal) hold(e *entry) {
+	if e != nil {
+		r.held = e
+		e.next.failed.Store(r.entry.next.failed.Load())
+	}
+}
+
+// failed answers how many failures in a row there are with this one.
+func (r *renewal) failed() int { return int(r.entry.next.failed.Load()) + 1 }
 
 // backoff answers how long to wait after so many failures in a row.
 func backoff(failed int) time.Duration {
-	return min(firstRetry<<min(max(failed, 1)-1, 10), lastRetry)
+	return min(firstRetry<<min(failed-1, 10), lastRetry)
 }
 
 // jitter spreads d by a fifth each way, so that what was due at one moment is

@@ -388,6 +388,33 @@ func TestTheIssuersSilenceEndsNothing(t *testing.T) {
 	})
 }
 
+// An issuer that does not answer is asked more and more seldom, however often
+// the session is used.
+func TestASilentIssuerIsAskedMoreAndMoreSeldom(t *testing.T) {
+	for _, partial := range []bool{false, true} {
+		c := &clock{now: time.Now()}
+		s := memory.New(memory.Options{Now: c.Now})
+		t.Cleanup(func() { _ = s.Close() })
+		f := newFleet(t, c, 0, s)
+		alice := f.signIn("alice")
+		f.issuer.set(func() { f.issuer.silent, f.issuer.partial = !partial, partial })
+		c.move(2 * time.Minute)
+		for range 60 { // a minute
+			told := f.results(session.Postponed)
+			asked := f.issuer.calls.Load()
+			f.want(0, alice, "old")
+			time.Sleep(5 * time.Millisecond)
+			if f.issuer.calls.Load() > asked {
+				eventually(t, "it is told", func() bool { return f.results(session.Postponed) > told })
+			}
+			c.move(time.Second)
+		}
+		if n := f.issuer.calls.Load(); n < 3 || n > 6 {
+			t.Errorf("partial %t: the issuer was asked %d times in a minute", partial, n)
+		}
+	}
+}
+
 func TestANewRefreshTokenBesideSilenceIsKept(t *testing.T) {
 	overFleets(t, func(t *testing.T, f *fleet) {
 		f.run()

@@ -59,13 +59,14 @@ func (e *entry) alive(now time.Time, life outpost.Lifetimes) bool {
 // confirmed reports whether the store would have told of a change.
 func (e *entry) confirmed() bool { return e.era.lost.Load() == 0 }
 
-// due reports whether the session is to be renewed now.
+// due reports whether a request is to begin the renewal of the session.
 func (e *entry) due(now time.Time, every time.Duration) bool {
-	if e.record.Refresh == "" || every <= 0 {
-		return false
-	}
-	n := now.UnixNano()
-	return n >= min(e.renewed+int64(every), e.ends) && n >= e.next.after.Load()
+	return e.old(now, every) && now.UnixNano() >= e.next.after.Load()
+}
+
+// old reports whether the issuer has to vouch for the session again.
+func (e *entry) old(now time.Time, every time.Duration) bool {
+	return e.record.Refresh != "" && every > 0 && now.UnixNano() >= min(e.renewed+int64(every), e.ends)
 }
 
 // seen holds sessions by their cookie's value, so that a check needs neither
