@@ -168,17 +168,52 @@ func TestAChangedPasswordIsReadAnew(t *testing.T) {
 	ready(t, s)
 }
 
+// Over TLS each server asks for a client's certificate, sentinels too.
 func TestTLSWithAClientsCertificate(t *testing.T) {
 	files := parts.NewRedisTLS(t)
-	r := parts.RedisWith(t, parts.RedisOptions{TLS: files, Password: "hunter2"})
-	good := redis.Options{
-		URL: "rediss://" + r.Addr(), Password: password("hunter2"), Timeout: 2 * time.Second,
-		TLS: &dial.TLS{CAFile: files.CA, CertFile: files.ClientCert, KeyFile: files.ClientKey},
+	server := parts.RedisOptions{TLS: files, Password: "hunter2"}
+	for name, open := range map[string]func(t *testing.T) redis.Options{
+		"alone": func(t *testing.T) redis.Options {
+			return redis.Options{URL: "rediss://" + parts.RedisWith(t, server).Addr()}
+		},
+		"Sentinel": func(t *testing.T) redis.Options {
+			s := parts.Sentinel(t, server, 1, "w")
+			return redis.Options{Addresses: s.Addrs(), Sentinel: &redis.Sentinel{Master: s.Master, Password: password("w")}}
+		},
+		"Cluster": func(t *testing.T) redis.Options {
+			return redis.Options{Addresses: parts.Addrs(parts.RedisCluster(t, server, 0)[:1])}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := open(t)
+			o.Password, o.Timeout = password("hunter2"), 5*time.Second
+			o.TLS = &dial.TLS{CAFile: files.CA, CertFile: files.ClientCert, KeyFile: files.ClientKey}
+			speaksTLS(t, o, files)
+		})
 	}
-	s := open(t, good)
-	if err := s.Put(t.Context(), "k", item(time.Hour, "v")); err != nil {
-		t.Error(err)
+}
+
+func speaksTLS(t *testing.T, good redis.Options, files *parts.RedisTLS) {
+	t.Helper()
+	s, other := open(t, good), open(t, good)
+	var told counter
+	other.Watch(told.changed)
+	var keys []string
+	for i := range 20 { // on each node of a Cluster
+		k := fmt.Sprint("session:", i)
+		keys = append(keys, k)
+		eventually(t, func() error { return s.Put(t.Context(), k, item(time.Hour, "v", "app:a")) })
+		if got, err := other.Get(t.Context(), k); err != nil || string(got.Value) != "v" {
+			t.Errorf("%s: %q, %v", k, got.Value, err)
+		}
 	}
+	deletesTagged(t, s, "app:a", keys...)
+	eventually(t, func() error {
+		if told.key.Load() == 0 {
+			return errors.New("nobody is told what changes")
+		}
+		return nil
+	})
 	for name, bad := range map[string]dial.TLS{
 		"no certificate": {CAFile: files.CA},
 		"another CA":     {CertFile: files.ClientCert, KeyFile: files.ClientKey},
@@ -186,8 +221,7 @@ func TestTLSWithAClientsCertificate(t *testing.T) {
 	} {
 		o := good
 		o.TLS = &bad
-		s := start(t, o)
-		if err := s.Delete(t.Context(), "k"); !errors.Is(err, store.ErrUnavailable) {
+		if err := start(t, o).Delete(t.Context(), "k"); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
