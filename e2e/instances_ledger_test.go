@@ -222,6 +222,8 @@ func (l *ledger) unavailable(h *held, asked, now time.Time) {
 		l.counts[l.phase][colEnded]++
 	case l.within(storeGone, asked, now):
 		l.counts[l.phase][colLive503]++
+	case l.within(issuerGone, asked, now): // so whose session is lost gets it
+		l.lost(h)
 	default:
 		l.fault("%s: 503 with a store that answers; signed in: %v", h.user, h.ending.IsZero())
 	}

@@ -275,12 +275,18 @@ func TestMemoryIsFlatAfter100000HostileRequests(t *testing.T) {
 	for range 4 {
 		flood(part)
 	}
-	goroutines, rss := runtime.NumGoroutine(), resident(t)
-	for range n / part {
-		flood(part)
+	goroutines, grown := runtime.NumGoroutine(), 0
+	for range 3 { // what leaks grows each time; what the runtime keeps after other tests does not
+		rss := resident(t)
+		for range n / part {
+			flood(part)
+		}
+		grown = resident(t) - rss
+		t.Logf("%d requests: resident memory grew by %d KiB to %d KiB; %d goroutines, %d before", n, grown>>10, resident(t)>>10, runtime.NumGoroutine(), goroutines)
+		if grown <= 32<<20 {
+			break
+		}
 	}
-	grown := resident(t) - rss
-	t.Logf("%d requests: resident memory grew by %d KiB to %d KiB; %d goroutines, %d before", n, grown>>10, resident(t)>>10, runtime.NumGoroutine(), goroutines)
 	if passed.Load() > 0 {
 		t.Errorf("%d passed", passed.Load())
 	}

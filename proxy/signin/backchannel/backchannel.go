@@ -5,12 +5,12 @@
 package backchannel
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"mime"
@@ -154,19 +154,24 @@ type refusal struct {
 	err      error
 }
 
-// obey ends what a verified token names, unless it was seen before. It answers
-// what became of it, in a word.
+// obey ends what a verified token names, unless it was used before. It answers
+// what became of it, in a word. That it is used is noted for good only when all
+// has ended: should the process die meanwhile, the issuer may send it again.
 func (c *call) obey(provider string, told *outpost.Logout) (string, error) {
-	release, err := c.claim(provider, told)
-	switch {
+	sum := sha256.Sum256([]byte(provider + "\n" + told.ID))
+	key := prefix + base64.RawURLEncoding.EncodeToString(sum[:])
+	switch err := c.claim(key, told.Expires); {
 	case errors.Is(err, errReplayed):
 		return words.OldLogout, err
 	case err != nil:
 		return words.Unavailable, err
 	}
 	n, err := c.End(c.ctx, provider, told)
+	if err == nil {
+		err = c.Store.Put(c.ctx, key, store.Item{Value: used, Expires: told.Expires})
+	}
 	if err != nil {
-		release() // the issuer may send it again
+		c.release(provider, key)
 		return words.Unavailable, err
 	}
 	c.Observe("", words.IssuerOut)
@@ -176,32 +181,43 @@ func (c *call) obey(provider string, told *outpost.Logout) (string, error) {
 
 var (
 	errReplayed = errors.New("the logout token was used before")
+	errUnderWay = errors.New("the logout token is being obeyed")
 	errNoClaims = errors.New("the store cannot tell whether the logout token was used before")
+
+	// used is what stands under the key of a token when all has ended.
+	used = []byte{1}
 )
 
-// claim notes that a token is used, for as long as it is good. release takes
-// that back.
-func (c *call) claim(provider string, told *outpost.Logout) (release func(), err error) {
+// claim notes that a token is being used, for as long as this call may take.
+func (c *call) claim(key string, expires time.Time) error {
 	claimer, ok := c.Store.(store.Claimer)
 	if !ok {
-		return nil, errNoClaims
+		return errNoClaims
 	}
-	sum := sha256.Sum256([]byte(provider + "\n" + told.ID))
-	key := prefix + base64.RawURLEncoding.EncodeToString(sum[:])
-	first, err := claimer.Claim(c.ctx, key, store.Item{Expires: told.Expires})
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", outpost.ErrUnavailable, err)
-	case !first:
-		return nil, errReplayed
+	if end := c.Now().Add(2 * patience); end.Before(expires) {
+		expires = end
 	}
-	return func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), patience)
-		defer cancel()
-		if err := c.Store.Delete(ctx, key); err != nil {
-			c.log(words.Unavailable, provider).WithError(err).Warn("logout token")
-		}
-	}, nil
+	first, err := claimer.Claim(c.ctx, key, store.Item{Expires: expires})
+	if first || err != nil {
+		return err
+	}
+	switch item, err := c.Store.Get(c.ctx, key); {
+	case err == nil && bytes.Equal(item.Value, used):
+		return errReplayed
+	case err == nil || errors.Is(err, store.ErrNotFound):
+		return errUnderWay
+	default:
+		return err
+	}
+}
+
+// release takes a claim back: the issuer may send the token again.
+func (c *call) release(provider, key string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), patience)
+	defer cancel()
+	if err := c.Store.Delete(ctx, key); err != nil {
+		c.log(words.Unavailable, provider).WithError(err).Warn("logout token")
+	}
 }
 
 // refuse answers 400 and says why in the log alone: who sends what is no good

@@ -71,25 +71,64 @@ func TestALogoutForTwoProvidersOfOneIssuerThatReachedOne(t *testing.T) {
 			RequestID: func(*http.Request) string { return "1" }, Observe: func(string, string) {},
 			Client: func(*http.Request) netip.Addr { return netip.Addr{} },
 		})
-		post := func() (int, string) {
-			r := httptest.NewRequest("POST", "/", strings.NewReader("logout_token=x"))
-			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			w := httptest.NewRecorder()
-			h.ServeHTTP(w, r)
-			return w.Code, w.Body.String()
-		}
-		if status, body := post(); status != 400 || !strings.Contains(body, "temporarily_unavailable") {
+		if status, body := post(h); status != 400 || !strings.Contains(body, "temporarily_unavailable") {
 			t.Errorf("%s is down: %d %s", fault, status, body)
 		}
 		down = false
-		if status, body := post(); status != 200 {
+		if status, body := post(h); status != 200 {
 			t.Errorf("%s is back: %d %s", fault, status, body)
 		}
 		if ended["a"] != 1 || ended["b"] != 1 {
 			t.Errorf("%s: ended %v", fault, ended)
 		}
-		if status, body := post(); status != 400 || !strings.Contains(body, "used before") {
+		if status, body := post(h); status != 400 || !strings.Contains(body, "used before") {
 			t.Errorf("%s, a replay: %d %s", fault, status, body)
 		}
 	}
+}
+
+// TestAProcessThatDiesWithALogoutToken: the one that is sent again is obeyed
+// once the other cannot be at it any more, and is used then.
+func TestAProcessThatDiesWithALogoutToken(t *testing.T) {
+	now := time.Now()
+	clock := func() time.Time { return now }
+	kept := memory.New(memory.Options{Now: clock})
+	t.Cleanup(func() { _ = kept.Close() })
+	log, _ := test.NewNullLogger()
+	process := func(end func()) func() (int, string) {
+		h := New(Options{
+			Issuers: map[string]outpost.Issuer{"a": reader{}}, Store: kept, Now: clock, Log: log,
+			End:       func(context.Context, string, *outpost.Logout) (int, error) { end(); return 1, nil },
+			RequestID: func(*http.Request) string { return "1" }, Observe: func(string, string) {},
+			Client: func(*http.Request) netip.Addr { return netip.Addr{} },
+		})
+		return func() (int, string) { return post(h) }
+	}
+	ended := 0
+	dies := process(func() { panic("it dies") })
+	lives := process(func() { ended++ })
+	func() {
+		defer func() { _ = recover() }()
+		dies()
+	}()
+	if status, body := lives(); status != 400 || !strings.Contains(body, "temporarily_unavailable") || ended != 0 {
+		t.Errorf("while the other may be at it: %d %s, ended %d", status, body, ended)
+	}
+	now = now.Add(2*patience + time.Millisecond)
+	if status, body := lives(); status != 200 || ended != 1 {
+		t.Errorf("sent again: %d %s, ended %d", status, body, ended)
+	}
+	now = now.Add(2*patience + time.Millisecond)
+	if status, body := lives(); status != 400 || !strings.Contains(body, "used before") || ended != 1 {
+		t.Errorf("a replay: %d %s, ended %d", status, body, ended)
+	}
+}
+
+// post posts a logout token.
+func post(h http.Handler) (int, string) {
+	r := httptest.NewRequest("POST", "/", strings.NewReader("logout_token=x"))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Code, w.Body.String()
 }
