@@ -85,7 +85,8 @@ func jitter(d time.Duration) time.Duration {
 
 // contact answers what the issuer announces, asking it first when what is
 // known is not fresh. Waiting ends after 2 s or with ctx; the probe goes on
-// without us, for the next one who asks.
+// without us, for the next one who asks. Until it has failed, what the newest
+// good one found goes on.
 func (p *Provider) contact(ctx context.Context) (*metadata, error) {
 	if s := p.state.Load(); s.believed(p.opts.Now()) {
 		return s.answer()
@@ -96,6 +97,9 @@ func (p *Provider) contact(ctx context.Context) (*metadata, error) {
 	case <-p.probe():
 		return p.state.Load().answer()
 	case <-timer.C:
+		if s := p.state.Load(); s != nil && s.err == nil { // slow is not gone: the probe will tell
+			return s.known, nil
+		}
 		return nil, p.unavailable("no answer within " + askTime.String())
 	case <-ctx.Done():
 		return nil, p.unavailable("the question was given up: " + ctx.Err().Error())

@@ -356,6 +356,34 @@ func TestAPersonWaitsTwoSecondsAtMostAndTheProbeGoesOn(t *testing.T) {
 	}
 }
 
+// An issuer that was well at the last look and is slow now is one that people
+// are sent to, until the look has failed.
+func TestASlowIssuerIsNotGoneUntilItDoesNotAnswer(t *testing.T) {
+	i := newIssuer(t)
+	clock := newClock()
+	p := i.provider(t, func(o *oidc.Options) { o.Now = clock.now; o.Timeout = 4 * time.Second })
+	ask := func() error {
+		_, err := p.AuthURL(context.Background(), query())
+		return err
+	}
+	if err := ask(); err != nil {
+		t.Fatal(err)
+	}
+	i.instead["/.well-known/openid-configuration"] = func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	clock.add(time.Minute)
+	if err := ask(); err != nil {
+		t.Errorf("while it is slow: %v", err)
+	}
+	for end := time.Now().Add(30 * time.Second); p.Ready() == nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it is well although it does not answer")
+		}
+	}
+	if err := ask(); !errors.Is(err, outpost.ErrUnavailable) {
+		t.Errorf("once it did not answer: %v", err)
+	}
+}
+
 // clock is a clock that a test moves.
 type clock struct {
 	mu sync.Mutex
