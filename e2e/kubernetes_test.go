@@ -229,6 +229,7 @@ var wrongValues = []struct{ values, sentence string }{
 	{`{document: {providers: [{name: company, kind: oidc, issuer: "https://id.example.com", client: akprox}]}}`, "additional properties 'client' not allowed"},
 	{`{existingConfigMap: {name: mine}, document: {applications: [{name: wiki, mode: proxy, external_url: "https://wiki.example.com"}]}}`, "The document comes from one place"},
 	{`{existingConfigMap: {name: mine}, traefik: {middleware: {enabled: true}}}`, "Use what akprox snippet traefik-crd prints"},
+	{`{traefik: {middleware: {enabled: true}}, document: {applications: [{name: a_b, mode: forward_single, external_url: "https://a.example.com"}, {name: a-b, mode: forward_single, external_url: "https://b.example.com"}]}}`, `the applications "a_b" and "a-b" would both have the Middleware wrong-akprox-a-b. Rename one.`},
 	{`{ingress: {enabled: true}}`, "ingress: for which hosts?"},
 	{`{hosts: [wiki.example.com], httpRoute: {enabled: true}}`, "httpRoute.parentRefs: name the Gateway"},
 	{`{networkPolicy: {enabled: true}}`, "networkPolicy.proxies: name your proxy's pods"},
