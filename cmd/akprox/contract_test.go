@@ -510,6 +510,27 @@ func TestAReloadTakesEffectAndKeepsSessions(t *testing.T) {
 	}
 }
 
+// A document is served once its issuers had time to answer: the first who has
+// to sign in is not told that nobody can.
+func TestADocumentWaitsForANewIssuer(t *testing.T) {
+	w := newWorld(t)
+	issuer := httptest.NewServer(nil)
+	t.Cleanup(issuer.Close)
+	slow, err := demo.NewIssuer(issuer.URL, demo.Client{ID: "akprox", Secret: "s", Redirects: []string{"http://wiki.example.test"}}, demo.Users())
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(200 * time.Millisecond)
+		slow.ServeHTTP(w, r)
+	})
+	text := strings.NewReplacer("ISSUER", issuer.URL, "UPSTREAM", "http://127.0.0.1:1").Replace(contractDocument)
+	w.reload(t.Context(), "akprox.yaml", []byte(text), nil)
+	if resp := w.traefik("http://wiki.example.test/"); resp.StatusCode != 302 {
+		t.Errorf("the first one: %d", resp.StatusCode)
+	}
+}
+
 func TestTheFileIsFollowed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "akprox.yaml")
 	good := strings.NewReplacer("ISSUER", "http://127.0.0.1:1", "UPSTREAM", "http://127.0.0.1:1").Replace(contractDocument)

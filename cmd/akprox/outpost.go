@@ -108,6 +108,7 @@ func (rt *running) apply(ctx context.Context, doc *config.Document) error {
 	if err != nil {
 		return err
 	}
+	b.Meet(ctx)
 	rt.live.Swap(rt.handler(doc, apps, b))
 	b.Commit(ctx, rt.parties)
 	rt.parties = b.Parties

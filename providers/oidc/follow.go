@@ -55,26 +55,37 @@ func (p *Provider) Ready() error {
 	return p.unavailable("it has not been asked yet")
 }
 
+// Meet asks the issuer for the first time, and waits for the answer as long as
+// a person would: 2 s at most, or until ctx ends. Ready tells what came of it.
+func (p *Provider) Meet(ctx context.Context) { _, _ = p.contact(ctx) }
+
 // Follow watches the issuer until ctx ends: about every 10 s while it answers
 // and every 2 s while it does not, each probe within 5 s.
 func (p *Provider) Follow(ctx context.Context) {
 	defer p.calls.CloseIdle()
-	for {
+	for next := p.next(); ; next = p.next() {
+		select {
+		case <-time.After(next):
+		case <-ctx.Done():
+			return
+		}
 		select {
 		case <-p.probe():
 		case <-ctx.Done():
 			return
 		}
-		wait := everyUp
-		if p.Ready() != nil {
-			wait = everyDown
-		}
-		select {
-		case <-time.After(jitter(wait)):
-		case <-ctx.Done():
-			return
-		}
 	}
+}
+
+// next answers how long to wait for the next probe; not at all for the first.
+func (p *Provider) next() time.Duration {
+	switch s := p.state.Load(); {
+	case s == nil:
+		return 0
+	case s.err != nil:
+		return jitter(everyDown)
+	}
+	return jitter(everyUp)
 }
 
 // jitter spreads d by a fifth each way, so that many outposts that lost their

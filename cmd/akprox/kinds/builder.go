@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/akprox/akprox/outpost"
@@ -195,6 +196,24 @@ func (c upToDate) Identify(ctx context.Context, r *outpost.Request) (*outpost.Id
 		return nil, outpost.ErrNoCredential
 	}
 	return id, nil
+}
+
+// meetTime is how long a document waits for the first answer of its issuers. A
+// question about readiness waits for that too.
+const meetTime = 1500 * time.Millisecond
+
+// Meet gives each issuer that was opened anew time to answer once, so that the
+// first who has to sign in need not hear that it has not been asked yet.
+func (b *Builder) Meet(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, meetTime)
+	defer cancel()
+	var met sync.WaitGroup
+	for _, p := range b.Parties {
+		if m, ok := p.Opened.Issuer.(interface{ Meet(ctx context.Context) }); ok && p.stop == nil {
+			met.Go(func() { m.Meet(ctx) })
+		}
+	}
+	met.Wait()
 }
 
 // Commit starts what was opened anew and stops what old has and the document
