@@ -144,4 +144,21 @@ var mutations = []mutation{
 		"if !r.Client.IsValid() {\n\t\t\t\treturn d.with(rule), ReasonClientUnknown\n\t\t\t}", "",
 		"cmd/akprox", hostile,
 	},
+	{
+		"judge the Host header where nginx serves another host", "proxy/dialect/nginx.go",
+		"served, judged := canon.HostName(served), canon.HostName(judged); served != judged {",
+		"served, judged := canon.HostName(served), canon.HostName(judged); served+judged == \"\" {",
+		"proxy/dialect", "Test.*",
+	},
+	{
+		"obey a logout token twice", "proxy/signin/backchannel/backchannel.go",
+		"case err == nil && bytes.Equal(item.Value, used):\n\t\treturn errReplayed",
+		"case err == nil && bytes.Equal(item.Value, used):\n\t\treturn nil",
+		"proxy/signin/backchannel", "Test.*",
+	},
+	{
+		"let a refresh bring an ended session back", "outpost/session/renew.go",
+		"err = r.store.Replace(ctx, e.key, item)", "err = r.store.Put(ctx, e.key, item)",
+		"outpost/session", "TestASessionEndedDuringARefreshDoesNotComeBack",
+	},
 }
