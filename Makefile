@@ -46,7 +46,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (1m).
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" || exit 1; \
 		done
 
-mutations: ## Weaken the code in some twenty places, one at a time; a test must fail for each.
+mutations: ## Weaken the code in some thirty places, one at a time; a test must fail for each.
 	$(GO) run ./scripts/mutations
 
 licences: ## Write docs/licences.md, the licences of what is linked.
