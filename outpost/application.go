@@ -155,6 +155,11 @@ func (as *Applications) Find(r *Request) (*Application, error) {
 		return withoutPath(list, r.Host, domain)
 	}
 	found := onHost(list, r.Host, r.Path.Reading(0))
+	// Some proxies choose the program by the path as it stands. The paths of
+	// applications need no escape.
+	if onHost(list, r.Host, r.Path.Raw()) != found {
+		return nil, Bad(ReasonAmbiguous, "")
+	}
 	for i := 1; i < r.Path.Len(); i++ {
 		if onHost(list, r.Host, r.Path.Reading(i)) != found {
 			return nil, Bad(ReasonAmbiguous, "")

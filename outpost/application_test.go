@@ -32,6 +32,8 @@ func TestFind(t *testing.T) {
 		{"the next longest", "wiki.example.com", "/api/v20", "wiki-api"},
 		{"a path ends at a segment", "wiki.example.com", "/apiary", "wiki"},
 		{"the path itself", "wiki.example.com", "/api", "wiki-api"},
+		{"escapes below it", "wiki.example.com", "/api/%61%20b%C3%BC", "wiki-api"},
+		{"escapes below none", "wiki.example.com", "/%61%20b", "wiki"},
 		{"a port that is told counts", "alt.example.com:8443", "/", "alt"},
 		{"a host without its port means the only port", "alt.example.com", "/", "alt"},
 		{"a made-up port of a host that is claimed is nobody's, not the domain's", "alt.example.com:9", "/", ""},
@@ -67,13 +69,17 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// Also where a proxy that does not decode, HAProxy for one, takes another one's
+// program.
 func TestReadingsOfDifferentApplicationsAreRefused(t *testing.T) {
-	path, _, err := canon.SplitURI("/api/..%2fx")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := set().Find(&Request{Host: "wiki.example.com", Path: path}); ReasonOf(err) != ReasonAmbiguous {
-		t.Errorf("got %v", err)
+	for _, uri := range []string{"/api/..%2fx", "/%61pi/x", "/ap%69", "/api/v%32/x"} {
+		path, _, err := canon.SplitURI(uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := set().Find(&Request{Host: "wiki.example.com", Path: path}); ReasonOf(err) != ReasonAmbiguous {
+			t.Errorf("%s: got %v", uri, err)
+		}
 	}
 }
 
