@@ -69,23 +69,46 @@ func (c cookies) read(name, value string) ([]byte, bool) {
 	return id, true
 }
 
-// maxValues bounds how many cookies of one name are looked at: a browser shows
-// several when another host of the domain has set one too.
-const maxValues = 4
+// maxValues bounds how many cookies of one name are looked at that could be
+// ours. A browser shows several when another host of the domain has set some
+// too, and that host must not push ours out of sight: so many are as much as
+// the line may hold that proxies take.
+const maxValues = 64
 
-// cookieValues answers the values of the cookies called name, in the order sent,
-// without parsing the others.
-func cookieValues(h http.Header, name string) (found [maxValues]string, n int) {
-	for _, line := range h["Cookie"] {
-		for line != "" && n < maxValues {
-			var pair string
-			pair, line, _ = strings.Cut(line, ";")
-			pair = strings.TrimLeft(pair, " \t")
-			if len(pair) > len(name) && pair[len(name)] == '=' && pair[:len(name)] == name {
-				found[n] = strings.Trim(pair[len(name)+1:], " \t\"")
-				n++
+// minCookie is less than any value of ours has: an id and a signature.
+const minCookie = 90
+
+// presented reads the values of the cookies called name that could be ours, in
+// the order sent, without parsing the others.
+type presented struct {
+	name  string
+	lines []string
+	line  string
+	seen  int
+}
+
+func cookieValues(h http.Header, name string) presented {
+	return presented{name: name, lines: h["Cookie"]}
+}
+
+// next answers one value after the other, and false after the last.
+func (p *presented) next() (string, bool) {
+	for p.seen < maxValues {
+		if p.line == "" {
+			if len(p.lines) == 0 {
+				break
+			}
+			p.line, p.lines = p.lines[0], p.lines[1:]
+		}
+		var pair string
+		pair, p.line, _ = strings.Cut(p.line, ";")
+		pair = strings.TrimLeft(pair, " \t")
+		if len(pair) > len(p.name) && pair[len(p.name)] == '=' && pair[:len(p.name)] == p.name {
+			if value := strings.Trim(pair[len(p.name)+1:], " \t\""); len(value) >= minCookie {
+				p.seen++
+				return value, true
 			}
 		}
 	}
-	return found, n
+	return "", false
 }

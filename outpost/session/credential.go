@@ -53,8 +53,8 @@ func (w way) admits(rec *Record) bool {
 
 // Identify implements outpost.Credential.
 func (c *credential) Identify(ctx context.Context, r *outpost.Request) (*outpost.Identity, error) {
-	found, n := cookieValues(r.Header, c.cookie)
-	for _, value := range found[:n] {
+	found := cookieValues(r.Header, c.cookie)
+	for value, ok := found.next(); ok; value, ok = found.next() {
 		e, now, err := c.sessions.find(ctx, c.cookie, value, c.life)
 		switch {
 		case errors.Is(err, outpost.ErrNoCredential):

@@ -228,6 +228,25 @@ func TestCookiesThatAreNotOursAreNobody(t *testing.T) {
 	})
 }
 
+// Another host of the domain may plant as many cookies of our name before ours
+// as proxies let through: who signs out is signed out all the same.
+func TestPlantedCookiesHideNothing(t *testing.T) {
+	overStores(t, func(t *testing.T, b *bench) {
+		good := b.signIn(t, "alice", "")
+		junk := strings.Repeat("akprox_12345678=x; ", 300) + strings.Repeat("akprox_12345678="+strings.Repeat("A", len(good)-len("akprox_12345678="))+"; ", 60)
+		b.want(t, "alice", junk+good)
+		if rec, err := b.Current(t.Context(), b.app, http.Header{"Cookie": {junk + good}}); err != nil || rec.Identity.Username != "alice" {
+			t.Errorf("current: %v, %v", rec, err)
+		}
+		r := httptest.NewRequest("POST", "/", nil)
+		r.Header.Set("Cookie", junk+good)
+		if rec, err := b.End(t.Context(), httptest.NewRecorder(), r, b.app); err != nil || rec == nil {
+			t.Errorf("end: %v, %v", rec, err)
+		}
+		b.want(t, "nobody", good)
+	})
+}
+
 // One session has one spelling of its cookie: another one that means the same
 // bytes would outlive the sign-out in memory.
 func TestAnotherSpellingOfACookieIsNobody(t *testing.T) {

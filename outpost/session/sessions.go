@@ -60,6 +60,13 @@ func (s *Sessions) Rekey(keys [][]byte) {
 // was never used, and sends its cookie. What the browser presented before is
 // ended. The cookie is written only when the store has acknowledged the record.
 func (s *Sessions) Create(ctx context.Context, w http.ResponseWriter, r *http.Request, app *outpost.Application, g *outpost.Grant) error {
+	return s.CreateIf(ctx, w, r, app, g, func() error { return nil })
+}
+
+// CreateIf is Create for a sign-in that others can end while it is under way.
+// When good, which is asked once the record is kept, answers an error, that
+// record alone is deleted again, no cookie is written and the error is answered.
+func (s *Sessions) CreateIf(ctx context.Context, w http.ResponseWriter, r *http.Request, app *outpost.Application, g *outpost.Grant, good func() error) error {
 	if _, err := s.end(ctx, r.Header, app); err != nil {
 		return err
 	}
@@ -76,6 +83,10 @@ func (s *Sessions) Create(ctx context.Context, w http.ResponseWriter, r *http.Re
 	item := store.Item{Value: value, Expires: now.Add(min(app.Session.Idle, app.Session.Absolute)), Tags: tags(app.Name, rec)}
 	if err := s.store.Put(ctx, key(id), item); err != nil {
 		return fmt.Errorf("keep the session: %w", unavailable(err))
+	}
+	if err := good(); err != nil {
+		_ = s.store.Delete(ctx, key(id)) // its id never leaves us, so that nobody can use it
+		return err
 	}
 	cookie, err := s.cookies.Load().make(app.Cookie, id, app.Session.Absolute)
 	if err != nil {
@@ -103,8 +114,8 @@ func begun(app *outpost.Application, g *outpost.Grant, now time.Time) *Record {
 // Current answers the session of app that the request presents, or
 // outpost.ErrNoCredential.
 func (s *Sessions) Current(ctx context.Context, app *outpost.Application, h http.Header) (*Record, error) {
-	found, n := cookieValues(h, app.Cookie.Name)
-	for _, value := range found[:n] {
+	found := cookieValues(h, app.Cookie.Name)
+	for value, ok := found.next(); ok; value, ok = found.next() {
 		e, _, err := s.find(ctx, app.Cookie.Name, value, app.Session)
 		switch {
 		case errors.Is(err, outpost.ErrNoCredential):
@@ -142,10 +153,10 @@ func (s *Sessions) EndTagged(ctx context.Context, tag string) (int, error) {
 // end deletes every record that the presented cookies name.
 func (s *Sessions) end(ctx context.Context, h http.Header, app *outpost.Application) (*Record, error) {
 	var ended *Record
-	found, n := cookieValues(h, app.Cookie.Name)
-	for _, value := range found[:n] {
-		id, ok := s.cookies.Load().read(app.Cookie.Name, value)
-		if !ok {
+	found := cookieValues(h, app.Cookie.Name)
+	for value, ok := found.next(); ok; value, ok = found.next() {
+		id, ours := s.cookies.Load().read(app.Cookie.Name, value)
+		if !ours {
 			continue
 		}
 		item, err := s.store.Take(ctx, key(id))
