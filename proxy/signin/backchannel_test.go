@@ -98,6 +98,31 @@ func TestBackChannelLogoutOfASessionThatHadNoName(t *testing.T) {
 	other.wants(200)
 }
 
+// A sign-in that was under way when its person's sessions were ended is refused,
+// and takes nothing with it that the person has begun since.
+func TestAStaleSignInEndsNothingElse(t *testing.T) {
+	for _, end := range []func(w *world, desk *browser){
+		func(_ *world, desk *browser) {
+			desk.sendBody("POST", "https://wiki.example.com/akprox/sign_out", "everywhere=1", sameOrigin, formType)
+		},
+		func(w *world, _ *browser) { w.browser().logout("company sub=sub-jane jti=1") },
+	} {
+		w := newWorld(t)
+		desk, phone, stale := w.browser(), w.browser(), w.browser()
+		desk.signIn(wikiStart, "jane")
+		callback := stale.begin(wikiStart, "jane") // a tab that is left at the issuer's page
+		w.clock.advance(time.Second)
+		end(w, desk)
+		desk.wants(401)
+		w.clock.advance(time.Minute)
+		phone.signIn(wikiStart, "jane")
+		phone.wants(200)
+		stale.get(callback)
+		stale.wants(401)
+		phone.wants(200)
+	}
+}
+
 func TestBackChannelLogoutRefusals(t *testing.T) {
 	w := newWorld(t)
 	b, issuer := w.browser(), w.browser()

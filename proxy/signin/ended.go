@@ -76,32 +76,12 @@ func endedKey(tag string) string {
 // create makes a session of what the issuer granted to f, unless that was
 // ended meanwhile; the error is then errEnded.
 func (v *visit) create(app *outpost.Application, g *outpost.Grant, f flow) error {
-	cookies := len(v.w.Header()["Set-Cookie"])
-	if err := v.Sessions.Create(v.ctx, v.w, v.r, app, g); err != nil {
-		return err
-	}
-	tag, err := v.endedTag(g, f)
-	if err == nil && tag == "" {
-		return nil
-	}
-	// The session is not used, and its id never leaves us.
-	if cookies > 0 {
-		v.w.Header()["Set-Cookie"] = v.w.Header()["Set-Cookie"][:cookies]
-	} else {
-		v.w.Header().Del("Set-Cookie")
-	}
-	if err != nil {
-		return err
-	}
-	if _, err := v.Sessions.EndTagged(v.ctx, tag); err != nil {
-		return err
-	}
-	return errEnded
+	return v.Sessions.CreateIf(v.ctx, v.w, v.r, app, g, func() error { return v.stillGood(g, f) })
 }
 
-// endedTag answers the tag by which what was granted to f has been ended, or
-// "". What a person begins afterwards is good.
-func (v *visit) endedTag(g *outpost.Grant, f flow) (string, error) {
+// stillGood answers errEnded when what was granted to f has been ended. What a
+// person begins afterwards is good.
+func (v *visit) stillGood(g *outpost.Grant, f flow) error {
 	tags := map[string]time.Duration{session.SubjectTag(g.Identity.Provider, g.Identity.Subject): 0}
 	if g.SID != "" {
 		tags[session.SIDTag(g.Identity.Provider, g.SID)] = endingTime
@@ -112,15 +92,13 @@ func (v *visit) endedTag(g *outpost.Grant, f flow) (string, error) {
 		item, err := v.Store.Get(v.ctx, endedKey(tag))
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			continue
 		case err != nil:
-			return "", fmt.Errorf("%w: %w", outpost.ErrUnavailable, err)
-		}
-		if f.before(item.Value, more) {
-			return tag, nil
+			return fmt.Errorf("%w: %w", outpost.ErrUnavailable, err)
+		case f.before(item.Value, more):
+			return errEnded
 		}
 	}
-	return "", nil
+	return nil
 }
 
 // before reports whether f began before the mark was made, or so much later;

@@ -33,6 +33,7 @@ const (
 	maxBody     = 32 << 10  // bytes of what is posted
 	maxBadLines = 60        // log lines a minute about tokens that are refused
 	patience    = 10 * time.Second
+	skew        = 5 * time.Minute // a clock that is so much behind takes a token for good still
 )
 
 // Options is what a Handler is made of; all of it is required.
@@ -168,7 +169,7 @@ func (c *call) obey(provider string, told *outpost.Logout) (string, error) {
 	}
 	n, err := c.End(c.ctx, provider, told)
 	if err == nil {
-		err = c.Store.Put(c.ctx, key, store.Item{Value: used, Expires: told.Expires})
+		err = c.Store.Put(c.ctx, key, store.Item{Value: used, Expires: told.Expires.Add(skew)})
 	}
 	if err != nil {
 		c.release(provider, key)
