@@ -23,6 +23,7 @@ type Site struct {
 	GRPC    string // its server.grpc
 	GRPCTLS bool
 	Prefix  string
+	Others  []*outpost.Application // those of the same document, App among them or not
 }
 
 // YourProgram stands in every snippet for the address of the guarded program,
@@ -47,6 +48,9 @@ func Snippet(name string, s Site) (string, error) {
 	}
 	v, err := newSnippetView(s)
 	if err != nil {
+		return "", err
+	}
+	if err := v.beside(s); err != nil {
 		return "", err
 	}
 	if err := v.fits(name); err != nil {
@@ -82,6 +86,12 @@ type snippetView struct {
 	GRPCTLS      bool
 	YourProgram  string
 	ResponseSize int // the most that an answer of ours may hold, in bytes
+
+	// Of the document's other applications: those that take requests from this
+	// one, whether one would have them without it, and those on the same host.
+	Narrower   []*snippetView
+	Wider      bool
+	Housemates []*snippetView
 }
 
 func newSnippetView(s Site) (*snippetView, error) {
@@ -101,6 +111,7 @@ func newSnippetView(s Site) (*snippetView, error) {
 		v.Port = map[string]string{"http": "80", "https": "443"}[app.External.Scheme]
 	}
 	if v.Domain != "" {
+		v.Path = "/" // that of sign-in guards nothing
 		v.HostPattern = `^(.+\.)?` + regexp.QuoteMeta(v.Domain) + `$`
 	}
 	if s.GRPC != "" {
@@ -163,12 +174,20 @@ func (v *snippetView) Var(header string) string {
 	return strings.ToLower(strings.ReplaceAll(header, "-", "_"))
 }
 
-// NginxHost answers how nginx writes the host that people ask for. $host has
-// no port, and the port that nginx listens on may be mapped to another: the
-// document knows the one that browsers use.
+// NginxHost answers how nginx writes the host that people ask for: of one host,
+// as the document has it, because a server block that is nginx's default gets
+// every other host, too. $host has no port, and the port that nginx listens on
+// may be mapped to another: the document knows the one that browsers use.
 func (v *snippetView) NginxHost() string {
+	if v.Domain == "" {
+		return v.External.Host
+	}
 	return "$host" + strings.TrimPrefix(v.External.Host, v.Host)
 }
+
+// UnderPath is a regular expression for Path and what is below it, by whole
+// segments and with its own letters, as the outpost reads it.
+func (v *snippetView) UnderPath() string { return "^" + regexp.QuoteMeta(v.Path) + "(/|$)" }
 
 // Returned answers the headers that the proxy takes from our answers; one that
 // is listed and never answered is thereby taken away.
@@ -192,7 +211,7 @@ func (v *snippetView) AppRule() string {
 	if v.Path == "/" {
 		return v.Rule()
 	}
-	return v.Rule() + " && PathPrefix(`" + v.Path + "`)"
+	return v.Rule() + " && (Path(`" + v.Path + "`) || PathPrefix(`" + v.Path + "/`))"
 }
 
 // Compose writes s so that docker compose does not take its "$" for a variable.

@@ -92,8 +92,8 @@ func TestSnippet(t *testing.T) {
 		has     []string
 		hasNot  []string
 	}{
-		"nginx path":        {"nginx", withPath(single(t)), []string{"location /team/wiki {", "location /akprox/ {"}, []string{"location / {"}},
-		"nginx plain HTTP":  {"nginx", withPort(single(t)), []string{"listen 8000;", "server_name wiki.example.com;", "$scheme://$host:8000$request_uri"}, []string{"ssl"}},
+		"nginx path":        {"nginx", withPath(single(t)), []string{"location ~ ^/team/wiki(/|$) {", "location /akprox/ {", "$scheme://wiki.example.com$request_uri;"}, []string{"location / {", "$host"}},
+		"nginx plain HTTP":  {"nginx", withPort(single(t)), []string{"listen 8000;", "server_name wiki.example.com;", "$scheme://wiki.example.com:8000$request_uri"}, []string{"ssl"}},
 		"nginx socket":      {"nginx", listening(single(t), "unix:/run/akprox.sock"), []string{"server unix:/run/akprox.sock;"}, nil},
 		"nginx address":     {"nginx", listening(single(t), "10.0.0.1:9001"), []string{"server 10.0.0.1:9001;"}, nil},
 		"nginx any address": {"nginx", listening(single(t), "[::]:9001"), []string{"server 127.0.0.1:9001;"}, nil},
@@ -106,19 +106,20 @@ func TestSnippet(t *testing.T) {
 			[]string{"proxy_set_header X-Authentik-Username $identity_x_authentik_username;", "$upstream_http_x_authentik_meta_jwks;"},
 			[]string{"X-Auth-Username $"},
 		},
+		"nginx domain": {"nginx", domain(t), []string{`if ($host !~ "^(.+\.)?example\.com$") { return 421; }`, "X-Original-URL    $scheme://$host$request_uri;"}, nil},
 		"traefik path": {"traefik", withPath(single(t)), []string{
-			"rule: Host(`wiki.example.com`) && PathPrefix(`/team/wiki`)", "rule: Host(`wiki.example.com`) && PathPrefix(`/akprox/`)",
+			"rule: Host(`wiki.example.com`) && (Path(`/team/wiki`) || PathPrefix(`/team/wiki/`))", "rule: Host(`wiki.example.com`) && PathPrefix(`/akprox/`)",
 		}, nil},
 		"traefik plain HTTP": {"traefik", withPort(single(t)), []string{"Host(`wiki.example.com`)"}, []string{"tls:", "8000"}},
 		"traefik token":      {"traefik", passing(single(t)), nil, []string{"Authorization"}},
 		"labels token":       {"traefik-labels", passing(single(t)), nil, []string{"Authorization"}},
 		"labels domain":      {"traefik-labels", domain(t), []string{"HostRegexp(`^(.+\\.)?example\\.com$$`)"}, nil},
-		"caddy path":         {"caddy", withPath(single(t)), []string{"@wiki path /team/wiki /team/wiki/*", "handle @wiki {"}, []string{"handle {"}},
+		"caddy path":         {"caddy", withPath(single(t)), []string{"@wiki path_regexp `^/team/wiki(/|$)`", "handle @wiki {"}, []string{"handle {"}},
 		"caddy plain HTTP":   {"caddy", withPort(domain(t)), []string{"http://example.com:8000, http://*.example.com:8000 {"}, nil},
 		"caddy socket":       {"caddy", listening(single(t), "unix:/run/akprox.sock"), []string{"forward_auth unix//run/akprox.sock {"}, nil},
 		"caddy token":        {"caddy", passing(single(t)), nil, []string{"Authorization"}},
 		"crd path": {"traefik-crd", withPath(single(t)), []string{
-			"match: Host(`wiki.example.com`) && PathPrefix(`/team/wiki`)", "match: Host(`wiki.example.com`) && PathPrefix(`/akprox/`)",
+			"match: Host(`wiki.example.com`) && (Path(`/team/wiki`) || PathPrefix(`/team/wiki/`))", "match: Host(`wiki.example.com`) && PathPrefix(`/akprox/`)",
 		}, nil},
 		"crd plain HTTP":       {"traefik-crd", withPort(single(t)), []string{"Host(`wiki.example.com`)"}, []string{"tls:", "8000"}},
 		"crd token":            {"traefik-crd", passing(single(t)), nil, []string{"Authorization"}},
