@@ -234,12 +234,22 @@ var wrongValues = []struct{ values, sentence string }{
 	{`{hosts: [wiki.example.com], httpRoute: {enabled: true}}`, "httpRoute.parentRefs: name the Gateway"},
 	{`{networkPolicy: {enabled: true}}`, "networkPolicy.proxies: name your proxy's pods"},
 	{`{networkPolicy: {enabled: true, proxies: [{podSelector: {}}]}, store: {kind: redis, redis: {url: "redis://redis:6379"}}}`, "networkPolicy.egress.redis: name your Redis"},
+	{closed(`{providers: [{name: tokens, kind: introspection, url: "http://hydra:4445/admin/oauth2/introspect", issuer: "https://id.example.com"}]}`, "{}"), "could not reach http://hydra:4445. Add port 4445 to issuerPorts"},
+	{closed(`{providers: [{name: tokens, kind: jwt, issuer: "https://id.example.com", jwks_url: "https://[2001:db8::1]:8443/keys", audience: any}]}`, "{}"), "could not reach https://[2001:db8::1]:8443. Add port 8443"},
+	{closed(`{providers: [{name: company, kind: oidc, issuer: "https://id.example.com", backchannel_url: "http://id.internal", client_id: akprox}]}`, "{}"), "could not reach http://id.internal. Add port 80"},
+	{closed(`{providers: [{name: company, kind: oidc, issuer: "https://id.example.com", client_id: akprox}]}`, "{issuers: []}"), "could not reach https://id.example.com. Add port 443"},
+	{closed(`{applications: [{name: old, mode: proxy, external_url: "https://old.example.com", upstream: "http://10.0.0.8:8080/app"}]}`, "{}"), "could not reach http://10.0.0.8:8080. Add port 8080"},
 	{`{secret: {previousKeys: [old]}}`, "set secret.existingSecret"},
 	{`{preStopSeconds: 30}`, "more than 72"},
 	{`{image: {digest: latest}}`, "/image/digest"},
 	{`{service: {port: 70000}}`, "maximum: got 70,000, want 65,535"},
 	{`{hosts: ["https://wiki.example.com"]}`, "/hosts/0"},
 	{`{secrets: [Akprox]}`, "/secrets/0"},
+}
+
+// closed are values with a NetworkPolicy.
+func closed(document, egress string) string {
+	return "{networkPolicy: {enabled: true, proxies: [{podSelector: {}}], egress: " + egress + "}, document: " + document + "}"
 }
 
 func chartWrong(t *testing.T, c *parts.Cluster) {

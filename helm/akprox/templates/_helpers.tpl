@@ -94,7 +94,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $hosts := .Values.hosts -}}
 {{- if and (not $hosts) (not .Values.existingConfigMap.name) -}}
 {{- range default list .Values.document.applications -}}
-{{- $hosts = append $hosts (regexReplaceAll ":[0-9]+$" (urlParse (toString .external_url)).host "") -}}
+{{- $hosts = append $hosts (regexReplaceAll ":[0-9]+$" (urlParse (toString .external_url)).host "" | lower | trimSuffix ".") -}}
 {{- end -}}
 {{- end -}}
 {{- uniq $hosts | toJson -}}
@@ -131,10 +131,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   secret:
     secretName: {{ include "akprox.secretName" . }}
     defaultMode: 0440
-{{- range .Values.secrets }}
-- name: {{ printf "secret-%s" (. | replace "." "-") | trunc 63 | trimSuffix "-" }}
+{{- range $number, $name := .Values.secrets }}
+- name: secret-{{ $number }}
   secret:
-    secretName: {{ . }}
+    secretName: {{ $name }}
     defaultMode: 0440
 {{- end }}
 {{- with .Values.tls.existingSecret }}
@@ -155,9 +155,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - name: secret
   mountPath: /etc/akprox/secret
   readOnly: true
-{{- range .Values.secrets }}
-- name: {{ printf "secret-%s" (. | replace "." "-") | trunc 63 | trimSuffix "-" }}
-  mountPath: /etc/akprox/secrets/{{ . }}
+{{- range $number, $name := .Values.secrets }}
+- name: secret-{{ $number }}
+  mountPath: /etc/akprox/secrets/{{ $name }}
   readOnly: true
 {{- end }}
 {{- if .Values.tls.existingSecret }}
@@ -232,5 +232,22 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- if and $v.networkPolicy.enabled (eq $v.store.kind "redis") (not $v.networkPolicy.egress.redis) -}}
 {{- fail "networkPolicy.egress.redis: name your Redis, or the outpost could not reach its store." -}}
+{{- end -}}
+{{- if and $v.networkPolicy.enabled (not $v.networkPolicy.egress.extra) -}}
+{{- include "akprox.outside" . -}}
+{{- end -}}
+{{- end }}
+
+{{/* akprox.outside fails where a URL of the document is on a port that the NetworkPolicy closes. */}}
+{{- define "akprox.outside" -}}
+{{- $egress := .Values.networkPolicy.egress -}}
+{{- range concat (default list .Values.document.providers) (default list .Values.document.applications) -}}
+{{- with coalesce .url .jwks_url .backchannel_url .issuer .upstream -}}
+{{- $url := urlParse . -}}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (eq $url.scheme "http" | ternary "80" "443") -}}
+{{- if not (and $egress.issuers (has $port (toStrings $egress.issuerPorts))) -}}
+{{- fail (printf "networkPolicy.egress: the outpost could not reach %s://%s. Add port %s to issuerPorts, or write a rule for it under extra." $url.scheme $url.host $port) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
