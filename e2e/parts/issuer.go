@@ -221,6 +221,8 @@ func OIDCProvider(t testing.TB, config IssuerConfig) *Issuer {
 			Dir:      dir,
 			Port:     config.Port,
 			ReadyURL: url + "/.well-known/openid-configuration",
+			Hangs:    true, // Node has been seen to, on a busy machine
+			Timeout:  2 * time.Minute,
 		}),
 	}
 }

@@ -37,6 +37,9 @@ type Cmd struct {
 	ReadyURL string
 	// Timeout is how long to wait for that; three minutes if zero.
 	Timeout time.Duration
+	// Hangs says that it may hang at its start; it is then killed and started
+	// once more.
+	Hangs bool
 }
 
 // Process is a started part.
@@ -165,6 +168,20 @@ func (p *Process) end(sig syscall.Signal) {
 
 func (p *Process) start() {
 	p.t.Helper()
+	err := p.launch()
+	if errors.Is(err, errNotUp) && p.cmd.Hangs {
+		p.end(syscall.SIGKILL)
+		err = p.launch()
+	}
+	if err != nil {
+		p.t.Fatalf("%s did not come up: %v\n%s", p.cmd.Name, err, p.out.tail(4<<10))
+	}
+}
+
+var errNotUp = errors.New("not up")
+
+func (p *Process) launch() error {
+	p.t.Helper()
 	// The path and the arguments are the test's own.
 	run := exec.Command(p.cmd.Path, p.cmd.Args...) // #nosec G204
 	run.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GORACE=" + os.Getenv("GORACE")}, p.cmd.Env...)
@@ -184,9 +201,7 @@ func (p *Process) start() {
 	p.run, p.done = run, done
 	p.mu.Unlock()
 
-	if err := p.await(done); err != nil {
-		p.t.Fatalf("%s did not come up: %v\n%s", p.cmd.Name, err, p.out.tail(4<<10))
-	}
+	return p.await(done)
 }
 
 // await polls until the process is up, has ended or takes too long.
@@ -213,7 +228,7 @@ func (p *Process) await(done <-chan struct{}) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("not up within %v: %w", p.cmd.Timeout, err)
+			return fmt.Errorf("%w within %v: %w", errNotUp, p.cmd.Timeout, err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
