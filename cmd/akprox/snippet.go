@@ -36,6 +36,7 @@ func runSnippet(_ context.Context, c *console) int {
 	}
 	text, err := dialect.Snippet(words[0], dialect.Site{
 		App: app, Listen: doc.Server.HTTP, GRPC: doc.Server.GRPC, GRPCTLS: doc.Server.GRPCTLS, Prefix: doc.Server.Prefix,
+		Others: apps.All(),
 	})
 	if err != nil {
 		return c.fail(err)

@@ -164,6 +164,72 @@ func TestSnippet(t *testing.T) {
 	}
 }
 
+// TestSnippetBesideOthers is about what depends on the document's other
+// applications: whose requests are whose, and that a proxy is told.
+func TestSnippetBesideOthers(t *testing.T) {
+	app := func(name, origin, path, domain string) *outpost.Application {
+		s := single(t)
+		s.App.Name, s.App.Domain = name, domain
+		s.App.External.Host, s.App.External.Path = origin, path
+		return s.App
+	}
+	root, api, v2 := app("root", "a.example.com", "/", ""), app("api", "a.example.com", "/api", ""), app("v-2", "a.example.com", "/api/v2", "")
+	apis, port := app("apis", "a.example.com", "/apis", ""), app("port", "a.example.com:8443", "/api/v2", "")
+	all, team, other := app("all", "auth.example.com", "/login", "example.com"), app("team", "x.team.example.com", "/", "team.example.com"), app("other", "auth.notexample.com", "/", "notexample.com")
+	bare := app("bare", "example.com", "/", "")
+	for name, c := range map[string]struct {
+		snippet string
+		app     *outpost.Application
+		others  []*outpost.Application
+		has     []string
+		hasNot  []string
+	}{
+		"alone":      {"haproxy", root, []*outpost.Application{root, other, port, app("b", "b.example.com", "/", "")}, []string{"if root_host !root_own\n"}, []string{"root_other"}},
+		"alone, too": {"haproxy", api, []*outpost.Application{api, apis, port}, []string{"if api_host !api_own\n", "if api_host api_path api_pass\n"}, []string{"api_other"}},
+		"paths below": {"haproxy", root, []*outpost.Application{root, api, v2}, []string{
+			"acl api_path path_beg /api/\n    http-request set-var(txn.akprox_root) str(other) if api_host api_path\n",
+			"http-request set-var(txn.akprox_root) str(other) if v_2_host v_2_path\n    http-request lua.akprox_root if root_host !root_own !root_other\n",
+			"deny deny_status 503 if root_host !root_own !root_other !root_pass\n",
+		}, nil},
+		"a path between": {"haproxy", api, []*outpost.Application{root, api, v2, apis}, []string{
+			"lua.akprox_api if api_host !api_own api_path !api_other\n", "str(other) if v_2_host v_2_path\n",
+		}, []string{"root", "apis"}},
+		"a path in a domain": {"haproxy", v2, []*outpost.Application{all}, []string{"lua.akprox_v_2 if v_2_host !v_2_own v_2_path\n"}, []string{"other"}},
+		"a host in a domain": {"haproxy", bare, []*outpost.Application{all, bare}, []string{"lua.akprox_bare if bare_host !bare_own\n"}, []string{"other"}},
+		"a domain": {"haproxy", all, []*outpost.Application{all, bare, v2, team, other}, []string{
+			"set-var(txn.akprox_all) str(other) if bare_host\n", "set-var(txn.akprox_all) str(other) if v_2_host v_2_path\n",
+			"acl team_host hdr(Host),host_only -i -m end .team.example.com\n    http-request set-var(txn.akprox_all) str(other) if team_host\n",
+			"use_backend all_program if all_host all_pass\n",
+		}, []string{"notexample", "/login"}},
+		"nginx, one host":  {"nginx", api, []*outpost.Application{root, api, all, port}, []string{"# On the same host: \"root\". nginx"}, nil},
+		"nginx, a domain":  {"nginx", all, []*outpost.Application{root, all, team}, nil, []string{"On the same host"}},
+		"Caddy, one host":  {"caddy", root, []*outpost.Application{root, api, v2}, []string{"# On the same host: \"api\", \"v-2\". Caddy"}, nil},
+		"Caddy, a domain":  {"caddy", bare, []*outpost.Application{bare, all}, nil, []string{"On the same host"}},
+		"Traefik":          {"traefik", all, nil, []string{"rule: HostRegexp(`^(.+\\.)?example\\.com$`)\n      # Below every router with a host of its own.\n      priority: 18\n"}, nil},
+		"Traefik's labels": {"traefik-labels", team, nil, []string{`traefik.http.routers.team.priority: "23"`}, nil},
+		"Traefik's CRDs":   {"traefik-crd", team, nil, []string{"      priority: 23\n"}, nil},
+		"Traefik, a host":  {"traefik", bare, nil, []string{"rule: Host(`example.com`)\n      middlewares"}, nil},
+	} {
+		got, err := Snippet(c.snippet, Site{App: c.app, Listen: ":9000", Prefix: "/akprox", Others: c.others})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, want := range c.has {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: no %q in\n%s", name, want, got)
+			}
+		}
+		for _, unwanted := range c.hasNot {
+			if strings.Contains(got, unwanted) {
+				t.Errorf("%s: %q in\n%s", name, unwanted, got)
+			}
+		}
+	}
+	if shortest := "Host(`" + bare.External.Host + "`)"; len(shortest) <= 18 {
+		t.Errorf("%s does not win over the domain by its length", shortest)
+	}
+}
+
 func TestSnippetRefused(t *testing.T) {
 	proxied := single(t)
 	proxied.App.Upstream = &url.URL{Scheme: "http", Host: "127.0.0.1:8080"}
