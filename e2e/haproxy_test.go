@@ -4,9 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -59,36 +56,6 @@ func haproxyFiles(t *testing.T, printed []string) (cfg string, lua map[string]st
 		b.WriteString(section + strings.Join(lines[section], ""))
 	}
 	return strings.ReplaceAll(b.String(), "/etc/haproxy/", ""), lua
-}
-
-// TestHAProxyChecksEverySnippet has HAProxy itself read what is printed.
-func TestHAProxyChecksEverySnippet(t *testing.T) {
-	t.Parallel()
-	parts.Need(t)
-	golden, err := filepath.Glob("../proxy/dialect/testdata/snippets/haproxy-*.txt")
-	if err != nil || len(golden) == 0 {
-		t.Fatal(golden, err)
-	}
-	for _, file := range golden {
-		text, err := os.ReadFile(file) // #nosec G304 -- the repository's own
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg, lua := haproxyFiles(t, []string{strings.ReplaceAll(string(text), " ssl crt /etc/ssl/auth.example.com.pem alpn h2,http/1.1", "")})
-		cfg = strings.ReplaceAll(cfg, " ssl crt /etc/ssl/wiki.example.com.pem alpn h2,http/1.1", "") // there is no certificate
-		dir := t.TempDir()
-		lua["haproxy.cfg"] = cfg
-		for name, text := range lua {
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		cmd := exec.Command(parts.Path(t, "haproxy"), "-c", "-f", "haproxy.cfg") // #nosec G204
-		cmd.Dir = dir
-		if out, err := cmd.CombinedOutput(); err != nil || strings.Contains(string(out), "WARNING") {
-			t.Errorf("%s: %v\n%s\n%s", file, err, out, cfg)
-		}
-	}
 }
 
 // TestHAProxyFailsClosed: whatever becomes of akprox or of the Lua action,
