@@ -14,7 +14,7 @@ func inProcess(_ *lab, t trial) ([]row, error) {
 		{"./outpost/session", "DecideWithSession"},
 		{"./cmd/akprox", "Forward"},
 		{"./proxy/dialect", "Read/traefik|Write/allow"},
-		{"./outpost", "Find|Rules/2$|Headers"},
+		{"./outpost", "Find|Rules/2$/none|Rules/(100|1000)$/all|Headers"},
 		{"./outpost/session", "IdentifySeen"},
 		{"./proxy", "Record"},
 	} {
@@ -27,9 +27,16 @@ func inProcess(_ *lab, t trial) ([]row, error) {
 			if r.name == "" {
 				continue
 			}
-			if strings.Contains(r.name, "DecideWithSession") {
-				// Both bounds in one number: what is nearer to its own.
+			// Both bounds in one number: what is nearer to its own.
+			switch {
+			case strings.Contains(r.name, "DecideWithSession"):
 				r.target, r.value, r.limit = "≤ 2 µs, ≤ 5 allocations", max(nanoseconds/2000, allocations/5), 1
+			case strings.HasPrefix(r.name, "Rules/1000/"):
+				r.target, r.value, r.limit = "≤ 30 µs, no allocation", max(nanoseconds/30_000, 2*allocations), 1
+			case strings.HasPrefix(r.name, "Rules/100/"):
+				r.target, r.value, r.limit = "≤ 3 µs, no allocation", max(nanoseconds/3000, 2*allocations), 1
+			default:
+				r.why = "a part of the CPU time above"
 			}
 			r.name = t.name + ": " + r.name
 			rows = append(rows, r)

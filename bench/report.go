@@ -7,10 +7,12 @@ import (
 	"time"
 )
 
-// row is one line of the table; a cell that says nothing is "".
+// row is one line of the table; a cell that says nothing is "". A row has a
+// target and its limit, or says why it has none.
 type row struct {
 	name, floor, akprox, peer, ratio, target string
 	value, limit                             float64 // limit 0: a figure without a target
+	why                                      string  // there is no target
 	missing                                  string  // why there are no figures
 }
 
@@ -32,13 +34,17 @@ func (r row) String() string {
 	if r.missing != "" {
 		return fmt.Sprintf("| %s | | %s | | | %s | ? |", r.name, r.missing, r.target)
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s |", r.name, r.floor, r.akprox, r.peer, r.ratio, r.target, r.met())
+	target := r.target
+	if r.limit == 0 {
+		target = "none: " + r.why
+	}
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s |", r.name, r.floor, r.akprox, r.peer, r.ratio, target, r.met())
 }
 
-// atMost is a target on a ratio.
+// atMost is a target on a ratio; limit 0 is none, for r.why.
 func atMost(r row, ratio, limit float64) row {
 	r.value, r.limit, r.ratio = ratio, limit, fmt.Sprintf("%.2f", ratio)
-	if limit > 0 && r.target == "" {
+	if r.target == "" {
 		r.target = fmt.Sprintf("≤ %.2f", limit)
 	}
 	return r

@@ -40,13 +40,14 @@ func trials() []trial {
 	cost("anonymous 401", cpuTrial{headers: with(traefikAsks, "Sec-Fetch-Mode: cors"), status: 401, limit: 1.25})
 	cost("anonymous 401, JSON", cpuTrial{headers: asJSON(traefikAsks), status: 401, limit: 1.25})
 	cost("anonymous 401, nginx dialect", cpuTrial{path: nginxPath, headers: nginxAsks, status: 401, limit: 1.25})
-	cost("public path", cpuTrial{headers: replaced(traefikAsks, "/page/of/a/wiki?id=42", "/public/x")})
+	cost("public path", cpuTrial{headers: replaced(traefikAsks, "/page/of/a/wiki?id=42", "/public/x"), limit: 1.2})
 	for _, c := range programs() {
 		cost(c.name, c.cpuTrial)
 	}
 	cost("session in Redis, seen before", cpuTrial{document: edit(smallDocument, memoryStore, redisStore), limit: 1.35})
 	more("session in Redis, first sight", firstSight)
-	cost("1,000 rules, the last fits", cpuTrial{document: edit(smallDocument, "RULE", rules(997)+"      - { paths: [/page/**], allow: signed_in }\n")})
+	cost("1,000 rules, the last fits", cpuTrial{document: edit(smallDocument, "RULE", rules(997)+"      - { paths: [/page/**], allow: signed_in }\n"), limit: 1.2})
+	more("100 rules, all look", allLook)
 	more("100,000 leases", manyLeases)
 	more("beside oauth2-proxy", besidePeer)
 	more("in process", inProcess)

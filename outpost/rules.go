@@ -47,23 +47,36 @@ func (p HostPattern) matches(name string) bool {
 
 // Rules is an application's list; the first rule whose conditions fit decides.
 type Rules struct {
-	list     []*Rule
-	beneath  map[string][]*Rule // by the first segment of a path: those of list that may fit it
-	anywhere []*Rule            // those that may fit a path that begins with no segment of beneath
+	list     []look
+	beneath  map[string][]look // by the first segment of a path: those of list that may fit it
+	anywhere []look            // those that may fit a path that begins with no segment of beneath
 	fallback *Rule
 }
 
-// fewRules are sooner read one by one than found.
-const fewRules = 6
+// look is a rule, and one of the patterns of paths that it is about.
+type look struct {
+	holds string      // what a path has to hold, so that most are told apart at once; "" for nothing
+	glob  *canon.Glob // nil: every path
+	rule  *Rule
+}
+
+// fewLooks are sooner read one by one than found.
+const fewLooks = 6
 
 // NewRules makes Rules of list, in order; where none fits, somebody signed in
 // is required.
 func NewRules(list []Rule) Rules {
-	rs := Rules{list: make([]*Rule, len(list)), fallback: &Rule{Name: "default", Admit: SignedIn}}
+	rs := Rules{fallback: &Rule{Name: "default", Admit: SignedIn}}
 	for i := range list {
-		rs.list[i] = &list[i]
+		rule := &list[i]
+		for j := range rule.Paths {
+			rs.list = append(rs.list, look{rule.Paths[j].Holds(), &rule.Paths[j], rule})
+		}
+		if len(rule.Paths) == 0 {
+			rs.list = append(rs.list, look{rule: rule})
+		}
 	}
-	if rs.anywhere = rs.list; len(list) > fewRules {
+	if rs.anywhere = rs.list; len(rs.list) > fewLooks {
 		rs.index()
 	}
 	return rs
@@ -71,44 +84,35 @@ func NewRules(list []Rule) Rules {
 
 // index makes what about looks up.
 func (rs *Rules) index() {
-	rs.beneath, rs.anywhere = map[string][]*Rule{}, nil
-	for _, rule := range rs.list {
-		for _, first := range rule.firsts() {
+	rs.beneath, rs.anywhere = map[string][]look{}, nil
+	for _, l := range rs.list {
+		if first := l.first(); first != "" {
 			rs.beneath[first] = nil
 		}
 	}
-	for _, rule := range rs.list {
-		firsts := rule.firsts()
-		if firsts == nil {
-			rs.anywhere = append(rs.anywhere, rule)
-			for first, fit := range rs.beneath {
-				rs.beneath[first] = append(fit, rule)
-			}
+	for _, l := range rs.list {
+		if first := l.first(); first != "" {
+			rs.beneath[first] = append(rs.beneath[first], l)
+			continue
 		}
-		for _, first := range firsts {
-			if fit := rs.beneath[first]; len(fit) == 0 || fit[len(fit)-1] != rule {
-				rs.beneath[first] = append(fit, rule)
-			}
+		rs.anywhere = append(rs.anywhere, l)
+		for first, fit := range rs.beneath {
+			rs.beneath[first] = append(fit, l)
 		}
 	}
 }
 
-// firsts answers the first segments of the paths that the rule is about; nil
-// when it may be about any.
-func (rule *Rule) firsts() []string {
-	var firsts []string
-	for i := range rule.Paths {
-		first := rule.Paths[i].First()
-		if first == "" {
-			return nil
-		}
-		firsts = append(firsts, first)
+// first answers the first segment of the paths that fit; "" when they need not
+// have the same one.
+func (l look) first() string {
+	if l.glob == nil {
+		return ""
 	}
-	return firsts
+	return l.glob.First()
 }
 
-// about answers those of the rules that may fit the path, in order.
-func (rs Rules) about(path canon.Path, reading string) []*Rule {
+// about answers what may fit the path, in order.
+func (rs Rules) about(path canon.Path, reading string) []look {
 	if !path.Known() {
 		return rs.list
 	}
@@ -147,14 +151,21 @@ func (rs Rules) Match(r *Request, buf []*Rule) (Demand, Reason) {
 func (rs Rules) match(r *Request, path string, d Demand) (Demand, Reason) {
 	host := canon.HostName(r.Host)
 	path = canon.TrimSlash(path)
-	for _, rule := range rs.about(r.Path, path) {
+	known := r.Path.Known()
+	looks := rs.about(r.Path, path)
+	for i := range looks {
+		l := &looks[i]
+		if known && !strings.Contains(path, l.holds) {
+			continue
+		}
+		rule := l.rule
 		if !rule.onHost(host) {
 			continue
 		}
-		if len(rule.Paths) > 0 && !r.Path.Known() {
+		if l.glob != nil && !known {
 			return d.with(rule), ReasonPathUnknown
 		}
-		if !rule.onPath(path) || r.Method != "" && !rule.onMethod(r.Method) {
+		if l.glob != nil && !l.glob.Matches(path) || r.Method != "" && !rule.onMethod(r.Method) {
 			continue
 		}
 		if len(rule.Networks) > 0 {
@@ -175,18 +186,6 @@ func (rs Rules) match(r *Request, path string, d Demand) (Demand, Reason) {
 
 func (rule *Rule) onHost(name string) bool {
 	return len(rule.Hosts) == 0 || slices.ContainsFunc(rule.Hosts, func(p HostPattern) bool { return p.matches(name) })
-}
-
-func (rule *Rule) onPath(path string) bool {
-	if len(rule.Paths) == 0 {
-		return true
-	}
-	for i := range rule.Paths {
-		if rule.Paths[i].Matches(path) {
-			return true
-		}
-	}
-	return false
 }
 
 func (rule *Rule) onMethod(method string) bool {

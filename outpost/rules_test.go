@@ -3,6 +3,7 @@ package outpost
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,7 +24,7 @@ func TestRulesAreFoundAsIfReadInOrder(t *testing.T) {
 	}
 	found := 0
 	for range 3000 {
-		list := make([]Rule, 1+random.IntN(3*fewRules))
+		list := make([]Rule, 1+random.IntN(3*fewLooks))
 		for i := range list {
 			list[i] = Rule{Name: fmt.Sprint("rules[", i, "]"), Admit: SignedIn}
 			for range random.IntN(3) {
@@ -35,6 +36,10 @@ func TestRulesAreFoundAsIfReadInOrder(t *testing.T) {
 		}
 		indexed := NewRules(list)
 		plain := indexed
+		plain.list = slices.Clone(plain.list)
+		for i := range plain.list {
+			plain.list[i].holds = ""
+		}
 		plain.beneath, plain.anywhere = nil, plain.list
 		for range 20 {
 			path, err := canon.ReadPath(strings.ReplaceAll(some(4), "*", "%2f"))
@@ -56,6 +61,25 @@ func TestRulesAreFoundAsIfReadInOrder(t *testing.T) {
 	}
 	if found < 10_000 {
 		t.Fatalf("only %d requests met a rule", found)
+	}
+}
+
+// TestRulesAllocateNothing: not even where each of a thousand has to be looked
+// at, since the path begins as all of their patterns do.
+func TestRulesAllocateNothing(t *testing.T) {
+	for _, pattern := range []string{"/area%d/**", "/page/*/area%d/**", "/**/area%d", "/**/area%d/**", "/*/*/*area%d*/**/x"} {
+		rules := NewRules(rulesOn(pattern, 1000))
+		r := &Request{Method: "GET", Host: "wiki.example.com"}
+		r.Path, _, _ = canon.SplitURI("/page/of/a/wiki")
+		var buf [4]*Rule
+		allocated := testing.AllocsPerRun(20, func() {
+			if d, reason := rules.Match(r, buf[:0]); reason != "" || d.last() != "default" {
+				t.Error(d.last(), reason)
+			}
+		})
+		if allocated > 0 {
+			t.Errorf("%s: %.0f allocations", pattern, allocated)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestHostHasOneForm(t *testing.T) {
@@ -185,6 +186,11 @@ func TestGlobs(t *testing.T) {
 		{"/**/secret", []string{"/secret", "/a/secret", "/a/b/secret"}, []string{"/secret/a", "/asecret"}},
 		{"/a/**/z", []string{"/a/z", "/a/b/c/z"}, []string{"/a", "/z"}},
 		{"/api/*/status", []string{"/api/v1/status"}, []string{"/api/private"}},
+		{"/page/*/area7/**", []string{"/page/x/area7", "/page/x/area7/y/z"}, []string{"/page/area7", "/page/x/area77", "/page/x/y/area7"}},
+		{"/**/b/*/d/**", []string{"/b/c/d", "/a/b/b/c/d/e"}, []string{"/b/d", "/a/b/c/c/d"}},
+		{"/a/*/a", []string{"/a/b/a"}, []string{"/a/a", "/a", "/a//a"}},
+		{"/a*/**/*b", []string{"/a/b", "/ax/y/zb"}, []string{"/ab", "/b/b"}},
+		{"/*ab*ab", []string{"/abab", "/abxab"}, []string{"/ab", "/aba"}},
 	} {
 		g := NewGlob(row.pattern)
 		for _, path := range row.yes {
@@ -196,6 +202,83 @@ func TestGlobs(t *testing.T) {
 			if g.Matches(TrimSlash(path)) {
 				t.Errorf("%s matches %s", row.pattern, path)
 			}
+		}
+	}
+}
+
+// FuzzGlob holds patterns to what they mean: each segment is tried by
+// definition, whatever that takes.
+func FuzzGlob(f *testing.F) {
+	for _, s := range [][2]string{
+		{"/a/**/b/*/c", "/a/b/x/b/y/c"},
+		{"/**/**/*a*", "/b/ab"},
+		{"/*ab*ab*/", "/xababx"},
+		{"/a//*/**", "/a//b"},
+		{"/**/a/**/a", "/a/a//"},
+		{"/a*/b", "/a/b"},
+	} {
+		f.Add(s[0], s[1])
+	}
+	f.Fuzz(func(t *testing.T, pattern, path string) {
+		if len(pattern) > 12 || len(path) > 24 { // by definition is not quick
+			return
+		}
+		pattern, path = "/"+pattern, TrimSlash("/"+path)
+		g := NewGlob(pattern)
+		want := fits(segmentsOf(TrimSlash(pattern)), segmentsOf(path))
+		if got := g.Matches(path); got != want {
+			t.Fatalf("%q matches %q: %v, want %v", pattern, path, got, want)
+		}
+		if first := g.First(); want && first != "" && FirstSegment(path) != first {
+			t.Fatalf("%q matches %q, and says that all begin with %q", pattern, path, first)
+		}
+		if want && !strings.Contains(path, g.Holds()) {
+			t.Fatalf("%q matches %q, and says that all hold %q", pattern, path, g.Holds())
+		}
+	})
+}
+
+func segmentsOf(path string) []string { return strings.Split(path, "/")[1:] }
+
+// fits is what a pattern means, segment by segment.
+func fits(pattern, path []string) bool {
+	switch {
+	case len(pattern) == 0:
+		return len(path) == 0
+	case pattern[0] == "**":
+		return fits(pattern[1:], path) || len(path) > 0 && fits(pattern, path[1:])
+	case len(path) == 0 || pattern[0] == "*" && path[0] == "":
+		return false
+	}
+	return partFits(pattern[0], path[0]) && fits(pattern[1:], path[1:])
+}
+
+// partFits is what a segment of a pattern means, byte by byte.
+func partFits(pattern, s string) bool {
+	switch {
+	case pattern == "":
+		return s == ""
+	case pattern[0] == '*':
+		return partFits(pattern[1:], s) || s != "" && partFits(pattern, s[1:])
+	}
+	return s != "" && pattern[0] == s[0] && partFits(pattern[1:], s[1:])
+}
+
+// TestHostilePathsCostLittle: paths that nearly fit, again and again, end.
+func TestHostilePathsCostLittle(t *testing.T) {
+	for _, row := range []struct{ pattern, path string }{
+		{"/" + strings.Repeat("*a", 30) + "*b", "/" + strings.Repeat("a", 8000)},
+		{strings.Repeat("/**/a", 30) + "/**/b/*", strings.Repeat("/a", 4000)},
+		{strings.Repeat("/**", 30) + strings.Repeat("/a", 30) + "/*b*", strings.Repeat("/a", 4000)},
+		{strings.Repeat("/**/*a*", 30) + "/*b*a*", strings.Repeat("/a", 4000) + "/b"},
+	} {
+		g := NewGlob(row.pattern)
+		began := time.Now()
+		if g.Matches(row.path) {
+			t.Errorf("%s fits", row.pattern)
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("%s took %s", row.pattern, took)
 		}
 	}
 }
