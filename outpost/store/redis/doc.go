@@ -5,12 +5,13 @@
 // # What stands in Redis
 //
 // Under the prefix and an item's key stands its record, a string that expires
-// with the item (PXAT): a head in the clear with a random token, the expiry and
-// digests of the tags, and value and tags sealed with AES-256-GCM, bound to
-// that very key (package record). Who can read Redis learns keys, sizes and times;
-// keys of sessions are digests, those of leases hold the address. Who can write
-// to it can end items, lengthen their life and put back an older record of the
-// same key, but cannot make one up nor move one to another key.
+// with the item (PXAT): a head in the clear with a random token, the expiry, a
+// random id that Replace keeps, and digests of the tags; then value and tags,
+// sealed with AES-256-GCM and bound to that very key (package record). Who can
+// read Redis learns keys, sizes and times; keys of sessions are digests, those
+// of leases hold the address. Who can write to it can end items, lengthen their
+// life and put back an older record of the same key, but cannot make one up nor
+// move one to another key.
 //
 // What stands under a key and is no record that one of our secrets opens
 // (another program's value, another version's record, one of another secret)
@@ -26,13 +27,16 @@
 // the clear): a sorted set of token and key, scored by when the entry may be
 // dropped. No command touches two keys, so Cluster may keep each where it
 // likes. Put writes the entries first, then the record. So an item that was put
-// before DeleteTagged began is in the index. DeleteTagged asks the record
-// itself, at once with its deletion, whether it carries the tag. An entry is
-// removed only by who removed the record with its token, so nobody removes the
-// entry of a Put under way. One left by a process that died between the two
-// steps is dropped a minute after the item's expiry, and costs DeleteTagged one
-// look until then. An index that Redis evicts takes items out of DeleteTagged's
-// sight until they are touched or written again, so Redis has to run with
+// before DeleteTagged began is in the index. While it is replaced its entry is
+// another at each moment, and a scan of several pages may miss them all: so
+// DeleteTagged then reads what such a scan has left at one moment. It asks the
+// record itself, at once with its deletion, whether it carries the tag, by the
+// digest of any of our secrets, each of which has an index. An entry is removed
+// only by who removed the record with its token, so nobody removes the entry of
+// a Put under way. One left by a process that died between the two steps is
+// dropped a minute after the item's expiry, and costs DeleteTagged one look
+// until then. An index that Redis evicts takes items out of DeleteTagged's sight
+// until they are touched or written again, so Redis has to run with
 // maxmemory-policy noeviction.
 //
 // # Watch
@@ -71,9 +75,11 @@
 // writes with it, usually those of less than a second: a session that was made
 // then is gone (its person signs in again), and one that was ended then is back.
 // Against the second, each store remembers what it deleted in the last
-// 30 seconds and, once connections were lost, deletes it again by its token, so
-// that nothing written later is touched. What is left: the time until the new
-// primary is reached, and deletions whose process died with the primary.
+// 30 seconds and, once connections were lost, deletes it again by its id: also
+// what a Replace that was lost too had replaced, and nothing that was put later.
+// What is left: the time until the new primary is reached, deletions whose
+// process died with the primary, and an item that Put, not Replace, wrote over
+// in those same moments.
 // min-replicas-to-write in Redis bounds how far a primary may run ahead of its
 // replicas; WAIT would add a round trip to each write and still promise nothing
 // (the replica that is chosen may be another), so there is no option for it.

@@ -130,37 +130,47 @@ func TestAClusterWithoutMajority(t *testing.T) {
 }
 
 // A primary that dies before it replicated a deletion: the deletion is done
-// again.
+// again, also of an item whose replacement it had not replicated either.
 func TestADeletionThatAFailoverLostIsDoneAgain(t *testing.T) {
 	r := parts.RedisWith(t, parts.RedisOptions{})
-	s := open(t, redis.Options{URL: "redis://" + r.Addr()})
-	for _, k := range []string{"session:ended", "session:tagged", "session:again"} {
+	s := open(t, redis.Options{URL: "redis://" + r.Addr(), Timeout: 5 * time.Second})
+	remove := func(k string) error { return s.Delete(t.Context(), k) }
+	take := func(k string) error { _, err := s.Take(t.Context(), k); return err }
+	tagged := func(k string) error { _, err := s.DeleteTagged(t.Context(), "tag "+k); return err }
+	replace := func(k string) error { return s.Replace(t.Context(), k, item(time.Hour, "new", "tag "+k)) }
+	lost := map[string][]func(key string) error{ // what the new primary has not heard of
+		"session:deleted":           {remove},
+		"session:taken":             {take},
+		"session:tagged":            {tagged},
+		"session:replaced, deleted": {replace, remove},
+		"session:replaced, taken":   {replace, replace, take},
+		"session:replaced, tagged":  {replace, tagged},
+		"session:again":             {take},
+	}
+	for k, steps := range lost {
 		if err := s.Put(t.Context(), k, item(time.Hour, "v", "tag "+k)); err != nil {
 			t.Fatal(err)
 		}
-	}
-	// What a replica that was behind would have.
-	dump := map[string]string{}
-	for _, k := range []string{"session:ended", "session:tagged", "session:again"} {
-		dump[k] = "copy-of-" + k
-		r.Do(t, "COPY", "akprox:"+k, dump[k])
-	}
-	if err := s.Delete(t.Context(), "session:ended"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.DeleteTagged(t.Context(), "tag session:tagged"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Take(t.Context(), "session:again"); err != nil {
-		t.Fatal(err)
+		r.Do(t, "COPY", "akprox:"+k, "copy of "+k)
+		for _, do := range steps {
+			if err := do(k); err != nil {
+				t.Fatalf("%s: %v", k, err)
+			}
+		}
 	}
 	if err := s.Put(t.Context(), "session:again", item(time.Hour, "a new one")); err != nil {
 		t.Fatal(err)
 	}
-	r.Do(t, "COPY", dump["session:ended"], "akprox:session:ended")
-	r.Do(t, "COPY", dump["session:tagged"], "akprox:session:tagged")
+	for k := range lost {
+		if k != "session:again" {
+			r.Do(t, "COPY", "copy of "+k, "akprox:"+k)
+		}
+	}
 	r.Do(t, "CLIENT", "KILL", "TYPE", "normal")
-	for _, k := range []string{"session:ended", "session:tagged"} {
+	for k := range lost {
+		if k == "session:again" {
+			continue
+		}
 		eventually(t, func() error {
 			if _, err := s.Get(t.Context(), k); !errors.Is(err, store.ErrNotFound) {
 				return fmt.Errorf("%s is back: %w", k, err)

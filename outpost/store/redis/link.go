@@ -240,20 +240,20 @@ type ended struct {
 }
 
 type deletion struct {
-	key, token string
-	at         time.Time
+	key, id string
+	at      time.Time
 }
 
 // maxEnded bounds what is remembered: some MiB.
 const maxEnded = 1 << 14
 
-func (e *ended) note(key, token string) {
+func (e *ended) note(key, id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.list) >= maxEnded {
 		e.list = slices.Delete(e.list, 0, maxEnded/2)
 	}
-	e.list = append(e.list, deletion{key, token, time.Now()})
+	e.list = append(e.list, deletion{key, id, time.Now()})
 }
 
 func (e *ended) recent() []deletion {
@@ -267,13 +267,14 @@ func (e *ended) recent() []deletion {
 	return slices.Clone(e.list)
 }
 
-// endAgain deletes anew what was deleted lately. By its token a record is
-// deleted that a failover brought back, and none that was written since.
+// endAgain deletes anew what was deleted lately. By its id a record is deleted
+// that a failover brought back, also as it was before it was replaced, and none
+// that was put since.
 func (s *Store) endAgain() {
 	for batch := range slices.Chunk(s.ended.recent(), page) {
 		calls := make([]call, len(batch))
 		for i, d := range batch {
-			calls[i] = call{s.name(d.key), []string{"token", d.token}}
+			calls[i] = call{s.name(d.key), []string{"id", d.id}}
 		}
 		ctx, cancel, client, err := s.start(context.Background())
 		if err == nil {

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,11 +36,13 @@ func TestWhatIsNoRecordIsNeverAnItemAndNotLost(t *testing.T) {
 	r.Do(t, "RENAME", "akprox:session:moved", "akprox:session:from-elsewhere")
 	r.Do(t, "SET", "akprox:session:text", "garbage")
 	r.Do(t, "SET", "akprox:session:json", `{"identity":{"username":"admin","groups":["admin"]},"expires":"2099-01-01T00:00:00Z"}`)
-	r.Do(t, "SET", "akprox:session:version", "\x02"+strings.Repeat("a", 200))
-	r.Do(t, "SET", "akprox:session:cut", "\x01"+strings.Repeat("a", 20)+"\x08")
+	r.Do(t, "SET", "akprox:session:old-version", "\x01"+strings.Repeat("a", 200))
+	r.Do(t, "SET", "akprox:session:new-version", "\x03"+strings.Repeat("a", 200))
+	r.Do(t, "SET", "akprox:session:cut", "\x02"+strings.Repeat("a", 28)+"\x08")
+	r.Do(t, "SET", "akprox:session:short", "\x02"+strings.Repeat("a", 20))
 	r.Do(t, "RPUSH", "akprox:session:list", "a")
 	r.Do(t, "HSET", "akprox:session:hash", "a", "b")
-	for _, name := range strings.Fields("damaged from-elsewhere text json version cut list hash other-secret") {
+	for _, name := range strings.Fields("damaged from-elsewhere text json old-version new-version cut short list hash other-secret") {
 		k := "session:" + name
 		before := r.Do(t, "DEBUG", "DIGEST-VALUE", "akprox:"+k)
 		_, getError := s.Get(t.Context(), k)
@@ -53,6 +56,11 @@ func TestWhatIsNoRecordIsNeverAnItemAndNotLost(t *testing.T) {
 		}
 		if ok, err := s.Claim(t.Context(), k, good); ok {
 			t.Errorf("%s: claimed, %v", name, err)
+		}
+		if !strings.Contains("damaged from-elsewhere cut other-secret", name) { // those have a head as ours
+			if err := s.Replace(t.Context(), k, good); !errors.Is(err, record.ErrUnreadable) {
+				t.Errorf("%s: replaced, %v", name, err)
+			}
 		}
 		if after := r.Do(t, "DEBUG", "DIGEST-VALUE", "akprox:"+k); after != before {
 			t.Errorf("%s has changed", name)
@@ -117,6 +125,60 @@ func TestASecretIsReplacedWithoutARestart(t *testing.T) {
 	if _, err := first.Get(t.Context(), "4"); !errors.Is(err, record.ErrUnreadable) {
 		t.Errorf("of a secret that has gone: %v", err)
 	}
+}
+
+// While a secret is replaced, instances write with either: what moves from one
+// secret to the other, while its tag is ended, is ended.
+func TestWhatMovesToAnotherSecretIsEnded(t *testing.T) {
+	r := parts.RedisWith(t, parts.RedisOptions{})
+	var stores []*redis.Store
+	for _, keys := range [][][]byte{{key('1'), key('2')}, {key('2'), key('1')}} {
+		stores = append(stores, open(t, redis.Options{URL: "redis://" + r.Addr(), Keys: keys, Timeout: 5 * time.Second}))
+	}
+	const many = 100
+	for round := range 40 {
+		from, to, ender := stores[round%2], stores[1-round%2], stores[round/2%2]
+		tag := fmt.Sprint("sub:", round)
+		each(many, func(i int) error { return from.Put(t.Context(), fmt.Sprint("session:", i), item(time.Hour, "v", tag)) }, t.Error)
+		var wg sync.WaitGroup
+		begun := make(chan struct{})
+		wg.Go(func() {
+			for i := range many {
+				if i == many/4 {
+					close(begun)
+				}
+				err := to.Replace(t.Context(), fmt.Sprint("session:", i), item(time.Hour, "w", tag))
+				if err != nil && !errors.Is(err, store.ErrNotFound) {
+					t.Error(err)
+				}
+			}
+		})
+		<-begun
+		if _, err := ender.DeleteTagged(t.Context(), tag); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+		each(many, func(i int) error {
+			_, err := ender.Get(t.Context(), fmt.Sprint("session:", i))
+			if errors.Is(err, store.ErrNotFound) {
+				return nil
+			}
+			return errors.Join(fmt.Errorf("round %d: session:%d is left", round, i), err)
+		}, t.Error)
+	}
+}
+
+// each does it for 0 to n-1 at once, and tells what went wrong.
+func each(n int, do func(int) error, tell func(...any)) {
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			if err := do(i); err != nil {
+				tell(err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestRedisSeesNoNamesAndNoValues(t *testing.T) {
@@ -199,6 +261,7 @@ func TestHowManyCommandsACallMakes(t *testing.T) {
 		{"replace", func() error { return s.Replace(t.Context(), k, item(time.Hour, "v", tags...)) }, 7},
 		{"touch", func() error { return s.Touch(t.Context(), k, time.Now().Add(3*time.Hour)) }, 5},
 		{"delete tagged of one", func() error { _, err := s.DeleteTagged(t.Context(), "sub:a"); return err }, 5},
+		{"delete tagged of none", func() error { _, err := s.DeleteTagged(t.Context(), "sub:a"); return err }, 1},
 		{"put without tags", func() error { return s.Put(t.Context(), k, item(time.Hour, "v")) }, 1},
 		{"take", func() error { _, err := s.Take(t.Context(), k); return err }, 2},
 		{"delete", func() error { return s.Delete(t.Context(), k) }, 1},
@@ -209,12 +272,39 @@ func TestHowManyCommandsACallMakes(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 		n := 0
-		for _, m := range regexp.MustCompile(`cmdstat_(get|evalsha|eval|zscan|zrem):calls=(\d+)`).FindAllStringSubmatch(r.Do(t, "INFO", "commandstats"), -1) {
-			calls, _ := strconv.Atoi(m[2])
+		for _, calls := range commands(t, r) {
 			n += calls
 		}
 		if n != c.want {
 			t.Errorf("%s: %d commands, want %d", c.name, n, c.want)
+		}
+	}
+}
+
+// commands answers how many of each Redis has counted.
+func commands(t *testing.T, r *parts.RedisServer) map[string]int {
+	t.Helper()
+	counted := map[string]int{}
+	for _, m := range regexp.MustCompile(`cmdstat_(get|evalsha|eval|zscan|zrange|zrem):calls=(\d+)`).FindAllStringSubmatch(r.Do(t, "INFO", "commandstats"), -1) {
+		counted[m[1]], _ = strconv.Atoi(m[2])
+	}
+	return counted
+}
+
+// A group of many pages is read once more, whole, when it is all but empty;
+// one of a page is not.
+func TestHowManyCommandsAGroupMakes(t *testing.T) {
+	r := parts.RedisWith(t, parts.RedisOptions{})
+	s := open(t, redis.Options{URL: "redis://" + r.Addr(), Timeout: 5 * time.Second})
+	for many, whole := range map[int]int{100: 0, 1000: 1} {
+		each(many, func(i int) error { return s.Put(t.Context(), fmt.Sprint("session:", i), item(time.Hour, "v", "sub:a")) }, t.Error)
+		r.Do(t, "CONFIG", "RESETSTAT")
+		if n, err := s.DeleteTagged(t.Context(), "sub:a"); n != many || err != nil {
+			t.Errorf("%d deleted, %v, want %d", n, err, many)
+		}
+		c := commands(t, r)
+		if c["evalsha"] != many || c["zrange"] != whole || (c["zscan"] > 1) != (whole > 0) || c["zrem"] > c["zscan"] {
+			t.Errorf("%d: %v", many, c)
 		}
 	}
 }

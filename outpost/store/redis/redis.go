@@ -241,7 +241,7 @@ func (s *Store) drop(ctx context.Context, client rueidis.Client, key, fit, by st
 		return false, err
 	}
 	if h, _, err := record.ParseHead(raw); err == nil {
-		s.ended.note(key, h.Token)
+		s.ended.note(key, h.ID)
 		s.delist(ctx, client, key, h)
 	}
 	return true, nil

@@ -12,31 +12,37 @@ import (
 // a Cluster. What it does happens at once.
 
 // putScript writes the record ARGV[1], which expires at ARGV[2], where ARGV[3]
-// ("put", "replace", "claim") lets it. It answers the head of what stood there,
-// or nil when it wrote nothing.
+// ("put", "replace", "claim") lets it; one that replaces another has its id. It
+// answers the head of what stood there, or nil when it wrote nothing.
 const putScript = `
-local head = redis.call('GETRANGE', KEYS[1], 0, 149)
+local head = redis.call('GETRANGE', KEYS[1], 0, 157)
+local record = ARGV[1]
 if ARGV[3] == 'claim' and head ~= '' then return false end
 if ARGV[3] == 'replace' then
   if head == '' then return false end
-  if string.byte(head) ~= 1 then return redis.error_reply('UNREADABLE no record of ours') end
+  if string.byte(head) ~= 2 or #head < 30 then return redis.error_reply('UNREADABLE no record of ours') end
+  record = string.sub(record, 1, 21) .. string.sub(head, 22, 29) .. string.sub(record, 30)
 end
-redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])
+redis.call('SET', KEYS[1], record, 'PXAT', ARGV[2])
 return head`
 
 // dropScript deletes the record: any with ARGV[1] "any", the one with the token
-// ARGV[2], or one that carries the tag whose digest ARGV[2] is. It answers the
-// head of what it deleted, or nil.
+// or the id ARGV[2], or one that carries a tag whose digest ARGV[2] or one
+// behind it is. It answers the head of what it deleted, or nil.
 const dropScript = `
-local head = redis.call('GETRANGE', KEYS[1], 0, 149)
+local head = redis.call('GETRANGE', KEYS[1], 0, 157)
 if head == '' then return false end
 local fits = ARGV[1] == 'any'
-if string.byte(head) == 1 and #head >= 22 then
+if string.byte(head) == 2 and #head >= 30 then
   if ARGV[1] == 'token' then
     fits = string.sub(head, 6, 13) == ARGV[2]
+  elseif ARGV[1] == 'id' then
+    fits = string.sub(head, 22, 29) == ARGV[2]
   elseif ARGV[1] == 'tag' then
-    for i = 0, string.byte(head, 22) - 1 do
-      if string.sub(head, 23 + 16 * i, 38 + 16 * i) == ARGV[2] then fits = true end
+    for i = 0, string.byte(head, 30) - 1 do
+      for n = 2, #ARGV do
+        if string.sub(head, 31 + 16 * i, 46 + 16 * i) == ARGV[n] then fits = true end
+      end
     end
   end
 end

@@ -81,54 +81,107 @@ func (s *Store) dropEntries(ctx context.Context, client rueidis.Client, all []en
 // DeleteTagged removes every item that carries tag and says how many. It works
 // in steps; an error may leave a part of the items.
 func (s *Store) DeleteTagged(ctx context.Context, tag string) (int, error) {
-	total := 0
+	fit, indexes := []string{"tag"}, []string(nil)
 	for _, secret := range *s.ring.Load() {
 		digest := secret.Digest(tag)
-		for cursor, more := uint64(0), true; more; more = cursor != 0 {
-			n, next, err := s.dropTagged(ctx, digest, cursor)
-			total += n
-			if err != nil {
-				return total, fail("delete tagged", err)
-			}
-			cursor = next
+		fit, indexes = append(fit, string(digest[:])), append(indexes, s.indexOf(digest))
+	}
+	// From the oldest secret to the newest and back: an item that is replaced
+	// meanwhile may move to another secret's index, either way while the
+	// instances change their order one after the other.
+	back := slices.Clone(indexes[1:])
+	slices.Reverse(indexes)
+	total := 0
+	for _, index := range append(indexes, back...) {
+		n, err := s.dropIndex(ctx, index, fit)
+		total += n
+		if err != nil {
+			return total, fail("delete tagged", err)
 		}
 	}
 	return total, nil
 }
 
-// dropTagged does one step, at cursor, and answers where to go on; 0 at the
-// end.
-func (s *Store) dropTagged(ctx context.Context, digest record.Digest, cursor uint64) (n int, next uint64, err error) {
-	ctx, cancel, client, err := s.start(ctx)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer cancel()
-	found, err := client.Do(ctx, client.B().Zscan().Key(s.indexOf(digest)).Cursor(cursor).Count(page).Build()).AsScanEntry()
-	if err != nil {
-		return 0, 0, err
-	}
-	for some := range slices.Chunk(found.Elements, 4*page) { // member, score, member, score…
-		live, err := s.dropMembers(ctx, client, digest, some)
-		n += live
+// dropIndex deletes the items of an index's entries that fit, a page after the
+// other. A single page is the whole index at one moment. A scan of more may miss
+// an item that is replaced meanwhile, if its new entry comes behind the cursor
+// and its old one goes before the cursor gets there: so what is left after it
+// is read at one moment too. That is little, and in it is every item that was
+// there before and still is.
+func (s *Store) dropIndex(ctx context.Context, index string, fit []string) (total int, err error) {
+	drop := func(members []string, err error) error {
 		if err != nil {
-			return n, 0, err
+			return err
+		}
+		n, err := s.dropMembers(ctx, members, fit)
+		total += n
+		return err
+	}
+	members, cursor, err := s.scanIndex(ctx, index, 0)
+	if err = drop(members, err); err != nil || cursor == 0 {
+		return total, err
+	}
+	for cursor != 0 {
+		members, cursor, err = s.scanIndex(ctx, index, cursor)
+		if err = drop(members, err); err != nil {
+			return total, err
 		}
 	}
-	return n, found.Cursor, nil
+	err = drop(s.wholeIndex(ctx, index))
+	return total, err
 }
 
-// dropMembers deletes the items of an index's entries, where they carry the
-// tag, and then their entries in all indexes. An entry whose item does not is
-// left: it may be of a Put under way, which its expiry ends otherwise.
-func (s *Store) dropMembers(ctx context.Context, client rueidis.Client, digest record.Digest, scored []string) (n int, err error) {
+// scanIndex answers a page of an index's entries, and where to go on; 0 at the
+// end.
+func (s *Store) scanIndex(ctx context.Context, index string, cursor uint64) (members []string, next uint64, err error) {
+	ctx, cancel, client, err := s.start(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer cancel()
+	found, err := client.Do(ctx, client.B().Zscan().Key(index).Cursor(cursor).Count(page).Build()).AsScanEntry()
+	for i := 0; i < len(found.Elements); i += 2 { // member, score, member, score…
+		members = append(members, found.Elements[i])
+	}
+	return members, found.Cursor, err
+}
+
+// wholeIndex answers an index's entries as they are at one moment.
+func (s *Store) wholeIndex(ctx context.Context, index string) ([]string, error) {
+	ctx, cancel, client, err := s.start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	return client.Do(ctx, client.B().Zrange().Key(index).Min("0").Max("-1").Build()).AsStrSlice()
+}
+
+// dropMembers deletes the items of an index's entries where they fit, and then
+// their entries in all indexes. The entry of one that does not is left: it may
+// be of a Put under way, which its expiry ends otherwise.
+func (s *Store) dropMembers(ctx context.Context, members, fit []string) (n int, err error) {
+	for some := range slices.Chunk(members, 2*page) {
+		live, err := s.dropSome(ctx, some, fit)
+		if n += live; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (s *Store) dropSome(ctx context.Context, members, fit []string) (n int, err error) {
+	ctx, cancel, client, err := s.start(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer cancel()
 	var keys []string
 	var calls []call
-	for i := 0; i < len(scored); i += 2 {
-		if member := scored[i]; len(member) > record.TokenSize {
+	for _, member := range members {
+		if len(member) > record.TokenSize {
 			key := member[record.TokenSize:]
 			keys = append(keys, key)
-			calls = append(calls, call{s.name(key), []string{"tag", string(digest[:])}})
+			calls = append(calls, call{s.name(key), fit})
 		}
 	}
 	if len(calls) == 0 {
@@ -146,7 +199,7 @@ func (s *Store) dropMembers(ctx context.Context, client rueidis.Client, digest r
 		}
 		n++
 		if h, _, e := record.ParseHead(raw); e == nil {
-			s.ended.note(keys[i], h.Token)
+			s.ended.note(keys[i], h.ID)
 			gone = append(gone, entries(keys[i], h)...)
 		}
 	}

@@ -148,6 +148,47 @@ func putRaces(t *testing.T, b *bench) {
 	b.deleteTagged(t, "app:x", 0)
 }
 
+// deleteManyReplaced ends many items, more than any store ends in one step,
+// while others replace them: what was there when it began is gone.
+func deleteManyReplaced(t *testing.T, b *bench) {
+	r := b.replacer(t)
+	const many, replacers = 2500, 6
+	key := func(i int) string { return fmt.Sprint("session:", i%many) }
+	for round := range 2 {
+		tag := fmt.Sprint("sub:", round)
+		together(many, func(i int) { b.put(t, key(i), b.in(time.Hour, "v", tag)) })
+		var begun, over atomic.Bool
+		together(1+replacers, func(who int) {
+			if who == 0 {
+				for !begun.Load() {
+					time.Sleep(time.Millisecond)
+				}
+				if _, err := b.DeleteTagged(t.Context(), tag); err != nil {
+					t.Errorf("DeleteTagged: %v", err)
+				}
+				over.Store(true)
+				return
+			}
+			for i := who; !over.Load(); i += 7 {
+				if err := r.Replace(t.Context(), key(i), b.in(time.Hour, "w", tag)); err != nil && !errors.Is(err, store.ErrNotFound) {
+					t.Errorf("Replace: %v", err)
+					return
+				}
+				begun.Store(true)
+			}
+		})
+		var left atomic.Int64
+		together(many, func(i int) {
+			if _, err := b.Get(t.Context(), key(i)); !errors.Is(err, store.ErrNotFound) {
+				left.Add(1)
+			}
+		})
+		if n := left.Load(); n > 0 {
+			t.Errorf("round %d: %d of %d are left", round, n, many)
+		}
+	}
+}
+
 func claimOnce(t *testing.T, b *bench) {
 	c := b.claimer(t)
 	for round := range 10 {

@@ -69,6 +69,7 @@ func Run(t *testing.T, o Options) {
 		{"replace writes where an item stands and brings nothing back", replaceStanding},
 		{"what is deleted while others replace it stays deleted", replaceRaces},
 		{"what is put while its tag is ended can be ended", putRaces},
+		{"delete tagged misses none of many that are replaced meanwhile", deleteManyReplaced},
 		{"of 50 concurrent claims one is told true", claimOnce},
 		{"a claim is free again after its expiry or deletion", claimAgain},
 		{"watch tells what changed elsewhere", func(t *testing.T, b *bench) { watch(t, b, o) }},

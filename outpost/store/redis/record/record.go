@@ -21,26 +21,28 @@ import (
 
 // A record is what stands in Redis under a key. Integers are big-endian.
 //
-//	 0  1  version, 1
-//	 1  4  id of the key that sealed it
+//	 0  1  version, 2
+//	 1  4  which key sealed it
 //	 5  8  token, random for each write
 //	13  8  expiry in milliseconds since 1970
-//	21  1  number of tags
-//	22  16 digest of each tag, under the key that sealed it
+//	21  8  id, random, and that of the record which this one replaces
+//	29  1  number of tags
+//	30  16 digest of each tag, under the key that sealed it
 //	    …  sealed: one byte with the number of tags, each tag behind two bytes
 //	       of length, the value to the end
 //
 // The seal is bound to the name under which the record stands and to its head,
-// except the expiry, which Touch changes.
+// except the expiry, which Touch changes, and the id, which Redis puts in when
+// it replaces a record.
 const (
-	version    = 1
+	version    = 2
 	keySize    = 4
 	digestSize = 16
-	headSize   = 22
+	headSize   = 30
 	maxHead    = headSize + store.MaxTags*digestSize
 )
 
-// TokenSize is the length of a token.
+// TokenSize is the length of a token, and of an id.
 const TokenSize = 8
 
 // Digest stands for a tag, or another text, where it must not be read.
@@ -58,6 +60,7 @@ var ErrUnreadable = errors.New("no record of ours, or not by one of the secrets 
 type Head struct {
 	Token   string
 	Expires int64 // milliseconds since 1970
+	ID      string
 	Tags    []Digest
 	key     [keySize]byte
 }
@@ -72,7 +75,7 @@ func ParseHead(raw []byte) (Head, int, error) {
 	if n > store.MaxTags || len(raw) < end {
 		return Head{}, 0, fmt.Errorf("%w: a head with %d tags", ErrUnreadable, n)
 	}
-	h := Head{Token: string(raw[5:13]), Expires: int64(binary.BigEndian.Uint64(raw[13:21]))}
+	h := Head{Token: string(raw[5:13]), Expires: int64(binary.BigEndian.Uint64(raw[13:21])), ID: string(raw[21:29])}
 	copy(h.key[:], raw[1:5])
 	for at := headSize; at < end; at += digestSize {
 		h.Tags = append(h.Tags, Digest(raw[at:]))
@@ -82,7 +85,8 @@ func ParseHead(raw []byte) (Head, int, error) {
 
 func (h Head) append(raw []byte) []byte {
 	raw = append(append(append(raw, version), h.key[:]...), h.Token...)
-	raw = append(binary.BigEndian.AppendUint64(raw, uint64(h.Expires)), byte(len(h.Tags)))
+	raw = append(binary.BigEndian.AppendUint64(raw, uint64(h.Expires)), h.ID...)
+	raw = append(raw, byte(len(h.Tags)))
 	for _, d := range h.Tags {
 		raw = append(raw, d[:]...)
 	}
@@ -90,10 +94,10 @@ func (h Head) append(raw []byte) []byte {
 }
 
 // bound is what a seal is bound to beside the value: the name and the head
-// without its expiry.
+// without its expiry and id.
 func bound(name string, rawHead []byte) []byte {
 	b := append(make([]byte, 0, len(rawHead)+len(name)), rawHead...)
-	clear(b[13:21])
+	clear(b[13:29])
 	return append(b, name...)
 }
 
@@ -145,7 +149,7 @@ func (s Secret) Digest(text string) (d Digest) {
 // Encode seals an item into the record that stands under name.
 func (r Ring) Encode(name string, item store.Item) (Head, []byte) {
 	s := r[0]
-	h := Head{key: s.id, Token: newToken(), Expires: item.Expires.UnixMilli()}
+	h := Head{key: s.id, Token: newToken(), Expires: item.Expires.UnixMilli(), ID: newToken()}
 	plain := append(make([]byte, 0, len(item.Value)+64), byte(len(item.Tags)))
 	for _, tag := range item.Tags {
 		h.Tags = append(h.Tags, s.Digest(tag))

@@ -67,8 +67,9 @@ func TestARecordOpensUnderItsNameAndSecretAlone(t *testing.T) {
 		{"a", "akprox:k", 2, false},  // key
 		{"a", "akprox:k", 7, false},  // token
 		{"a", "akprox:k", 15, true},  // expiry
-		{"a", "akprox:k", 21, false}, // number of tags
-		{"a", "akprox:k", 30, false}, // digest of a tag
+		{"a", "akprox:k", 25, true},  // id
+		{"a", "akprox:k", 29, false}, // number of tags
+		{"a", "akprox:k", 38, false}, // digest of a tag
 		{"a", "akprox:k", len(raw) - 1, false},
 	} {
 		spoilt := bytes.Clone(raw)
