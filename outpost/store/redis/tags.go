@@ -73,9 +73,7 @@ func (s *Store) dropEntries(ctx context.Context, client rueidis.Client, all []en
 	for digest, some := range members {
 		batch = append(batch, client.B().Zrem().Key(s.indexOf(digest)).Member(some...).Build())
 	}
-	if len(batch) > 0 {
-		client.DoMulti(ctx, batch...)
-	}
+	client.DoMulti(ctx, batch...)
 }
 
 // DeleteTagged removes every item that carries tag and says how many. It works
@@ -183,9 +181,6 @@ func (s *Store) dropSome(ctx context.Context, members, fit []string) (n int, err
 			keys = append(keys, key)
 			calls = append(calls, call{s.name(key), fit})
 		}
-	}
-	if len(calls) == 0 {
-		return 0, nil
 	}
 	var gone []entry
 	for i, result := range s.scripts.drop.run(ctx, client, calls...) {
