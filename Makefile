@@ -8,8 +8,11 @@ LINTER    = $(PARTS)/golangci-lint-$(shell awk '$$1 == "golangci-lint" { print $
 
 .PHONY: demo build test parts lint bench soak fuzz mutations licences sbom vuln clean
 
+# Not go run, and no shell: both call Ctrl-C an error.
 demo: ## Run the program with a built-in sign-in, to look at it in a browser.
-	$(GO) run ./cmd/akprox demo $(if $(LISTEN),--listen $(LISTEN))
+	@mkdir -p build
+	@$(GO) build -o build/akprox-demo ./cmd/akprox
+	@build/akprox-demo demo $(if $(LISTEN),--listen $(LISTEN))
 
 build: ## Build bin/akprox, static.
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/akprox ./cmd/akprox
@@ -30,7 +33,7 @@ lint: ## Check the form and the usual mistakes.
 	$(GO) vet ./...
 	$(LINTER) run ./...
 
-bench: ## Measure, in a quarter of an hour; CASE=WORDS measures the lines that hold them. The table is in build/bench.md too.
+bench: ## Measure, in under a quarter of an hour; CASE=WORDS measures the lines that hold them. The table is in build/bench.md too.
 	@mkdir -p build
 	$(GO) run ./bench -markdown build/bench.md
 

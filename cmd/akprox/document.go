@@ -48,7 +48,7 @@ func runValidate(_ context.Context, c *console) int {
 		fmt.Fprintln(c.err, err)
 		return 1
 	}
-	for _, w := range append(doc.Warnings(), loose(doc, *path, b)...) {
+	for _, w := range append(doc.Warnings(), b.Loose(*path)...) {
 		fmt.Fprintln(c.err, "warning:", w)
 	}
 	fmt.Fprintf(c.out, "%s: good: %s, %s\n", *path, count(len(doc.Applications), "application"), count(len(doc.Providers), "provider"))
@@ -81,23 +81,6 @@ func tryDocument(doc *config.Document) (*kinds.Builder, error) {
 	}
 	_, err := b.Applications(nil, nil)
 	return b, err
-}
-
-// loose answers a warning for each file with a secret that every user of this
-// machine can read; path is the document's own.
-func loose(doc *config.Document, path string, b *kinds.Builder) config.Problems {
-	files := b.Files()
-	files = append(files, stores.SecretFiles(doc)...)
-	if b.Inline {
-		files = append(files, path)
-	}
-	var problems config.Problems
-	for _, file := range files {
-		if config.Loose(file) {
-			problems = append(problems, doc.Problem("", fmt.Sprintf("%s holds a secret and every user of this machine can read it: chmod o-rwx %[1]s", file)))
-		}
-	}
-	return problems
 }
 
 func runSchema(_ context.Context, c *console) int {

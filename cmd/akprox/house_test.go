@@ -273,6 +273,37 @@ func TestNoPackageVariableIsWritten(t *testing.T) {
 	}
 }
 
+// TestEachFuzzTargetHasItsCorpus: what was found, and what is worth a try, is
+// run by every go test; and no corpus is left of a target that is gone.
+func TestEachFuzzTargetHasItsCorpus(t *testing.T) {
+	all, _ := house(t)
+	targets := map[string]bool{}
+	for _, s := range all {
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && s.test && f.Recv == nil && strings.HasPrefix(f.Name.Name, "Fuzz") {
+				targets[filepath.Join("../..", s.pkg, "testdata/fuzz", f.Name.Name)] = true
+			}
+		}
+	}
+	if len(targets) < 30 {
+		t.Fatalf("%d fuzz targets", len(targets))
+	}
+	for folder := range targets {
+		if corpus, err := os.ReadDir(folder); err != nil || len(corpus) == 0 {
+			t.Errorf("%s: %d files, %v", folder, len(corpus), err)
+		}
+	}
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.HasSuffix(filepath.ToSlash(filepath.Dir(path)), "testdata/fuzz") && !targets[path] {
+			t.Errorf("%s: there is no such target", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // TestTheHopsExist holds docs/architecture.md to the code: each hop that it
 // names is there.
 func TestTheHopsExist(t *testing.T) {

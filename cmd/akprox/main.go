@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sort"
+	"strings"
 )
 
 // version is set by the build: -ldflags "-X main.version=v1.2.3".
@@ -93,7 +94,7 @@ func (c *console) parse(names ...string) ([]string, int, bool) {
 	if len(words) != len(names) {
 		switch {
 		case len(words) > len(names):
-			fmt.Fprintf(c.err, "akprox: %q is one word too many\n", words[len(names)])
+			fmt.Fprintf(c.err, "akprox: %q is one word too many%s\n", words[len(names)], c.meant(words[len(names)]))
 		default:
 			fmt.Fprintf(c.err, "akprox: a word is missing: %s\n", names[len(words)])
 		}
@@ -101,6 +102,14 @@ func (c *console) parse(names ...string) ([]string, int, bool) {
 		return nil, 2, false
 	}
 	return words, 0, true
+}
+
+// meant ends a sentence about a word too many that looks like a document.
+func (c *console) meant(word string) string {
+	if c.flags.Lookup("config") == nil || !strings.HasSuffix(word, ".yaml") && !strings.HasSuffix(word, ".yml") {
+		return ""
+	}
+	return "; the document is named by --config " + word
 }
 
 // fail prints err for a person and answers status 1.

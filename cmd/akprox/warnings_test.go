@@ -40,7 +40,14 @@ func TestValidateWarnsOfDanger(t *testing.T) {
 		{"nor is a host under localhost", "external_url: https://wiki.example.com", "external_url: http://wiki.localhost", ""},
 		{"all paths open", "paths: [/health]", "paths: [/**]", "applications[0].rules[0]"},
 		{"one of the paths is all", "paths: [/health]", "paths: [/x, /**]", "applications[0].rules[0]"},
-		{"everything may be read by everybody", "{ paths: [/health], allow: anyone }", "{ paths: [/**], methods: [GET], allow: anyone }", ""},
+		{"everything may be read by everybody", "{ paths: [/health], allow: anyone }", "{ paths: [/**], methods: [GET, HEAD], allow: anyone }", "applications[0].rules[0]"},
+		{"that without paths", "{ paths: [/health], allow: anyone }", "{ methods: [GET], allow: anyone }", "applications[0].rules[0]"},
+		{"everything may be posted to by everybody", "{ paths: [/health], allow: anyone }", "{ methods: [POST, OPTIONS], allow: anyone }", ""},
+		{"everything may be read by those who signed in", "{ paths: [/health], allow: anyone }", "{ paths: [/**], methods: [GET] }", ""},
+		{"a regular expression", "paths: [/health]", `paths: [/health, "/public/.*"]`, "applications[0].rules[0].paths[1]"},
+		{"one with an end", "paths: [/health]", `paths: ["/health$"]`, "applications[0].rules[0].paths[0]"},
+		{"one with a group", "paths: [/health]", `paths: ["/(css|js).+"]`, "applications[0].rules[0].paths[0]"},
+		{"names with any ending", "paths: [/health]", `paths: ["/icon.*", "/*.*", "/.well-known/*"]`, ""},
 		{"an open network holds a proxy", `networks: ["192.168.1.0/24"]`, `networks: ["10.0.0.0/8"]`, "applications[0].rules[1].networks[0]"},
 		{"one that signs in is no danger", `networks: ["192.168.1.0/24"], allow: anyone`, `networks: ["10.0.0.0/8"]`, ""},
 		{"an always allowed range holds a proxy", `always_allowed_ips: ["192.168.1.0/24"]`, `always_allowed_ips: ["10.9.7.0/24"]`, "providers[3].always_allowed_ips[0]"},
@@ -53,7 +60,7 @@ func TestValidateWarnsOfDanger(t *testing.T) {
 		{"keys in the clear", "jwt, issuer: https://id.example.com", "jwt, issuer: http://id.example.com", "providers[1].issuer"},
 		{"opaque tokens for anybody", ", client_ids: [app]", "", "providers[2].url"},
 		{"introspection in the clear", "url: https://", "url: http://", "providers[2].url"},
-		{"an open file with a key", "KEYFILE", "OPENFILE", ""},
+		{"an open file with a key", "KEYFILE", "OPENFILE", "providers[3].keys[0].key"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			folder := t.TempDir()
@@ -78,7 +85,7 @@ func TestValidateWarnsOfDanger(t *testing.T) {
 			got := strings.Split(strings.TrimSuffix(errs.String(), "\n"), "\n")
 			switch want := row.key + ": "; {
 			case strings.Contains(row.is, "OPENFILE"):
-				if !strings.Contains(errs.String(), "every user of this machine can read it") {
+				if !strings.Contains(errs.String(), path+":8: "+want+folder+"/OPENFILE holds a secret and every user of this machine can read it") {
 					t.Fatalf("no warning of the open file: %q", got)
 				}
 			case row.key == "":
@@ -87,6 +94,29 @@ func TestValidateWarnsOfDanger(t *testing.T) {
 				}
 			case !slices.ContainsFunc(got, func(l string) bool { return strings.HasPrefix(l, "warning: "+path) && strings.Contains(l, want) }):
 				t.Fatalf("no warning for %s: %q", row.key, got)
+			}
+		})
+	}
+}
+
+// TestADocumentThatHoldsASecretIsNobodyElses: wherever in it the secret stands.
+func TestADocumentThatHoldsASecretIsNobodyElses(t *testing.T) {
+	const of = "version: 1\nstore: { kind: memory }\n"
+	for name, row := range map[string]struct{ text, want string }{
+		"its own":        {of + "secret: { value: 0123456789abcdef0123456789abcdef }\n", ":3: secret: "},
+		"a provider's":   {of + "providers:\n  - { name: a, kind: oidc, issuer: https://id.example.com, client_id: a, client_secret: { value: x } }\n", ":4: providers[0].client_secret: "},
+		"none":           {of, ""},
+		"one of the env": {of + "secret: { env: AKPROX_TEST_SECRET }\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("AKPROX_TEST_SECRET", "0123456789abcdef0123456789abcdef")
+			path := filepath.Join(t.TempDir(), "akprox.yaml")
+			if err := os.WriteFile(path, []byte(row.text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			_, errs, status := command(t, "", "validate", "--config", path)
+			if status != 0 || (row.want == "") != (errs == "") || !strings.Contains(errs, row.want) {
+				t.Errorf("exit %d: %s", status, errs)
 			}
 		})
 	}

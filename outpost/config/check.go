@@ -35,6 +35,7 @@ func (c *checker) document(doc *Document, storeKinds []string) {
 	for i := range doc.Applications {
 		at := fmt.Sprintf("applications[%d]", i)
 		c.application(at, &doc.Applications[i], providers)
+		c.external(at, &doc.Applications[i], doc.Server.Prefixes())
 		c.claims(at, &doc.Applications[i], claims)
 	}
 }
@@ -154,6 +155,18 @@ func (c *checker) application(at string, app *Application, providers []string) {
 	}
 	for i := range app.Rules {
 		c.rule(at, app, i, providers)
+	}
+}
+
+// external reports an address of the outpost's own in the place of the
+// application's.
+func (c *checker) external(at string, app *Application, prefixes []string) {
+	scheme, place, _ := strings.Cut(app.ExternalURL, "://")
+	host, path, _ := strings.Cut(place, "/")
+	for _, prefix := range prefixes {
+		if prefix != "" && strings.HasPrefix("/"+path+"/", prefix+"/") {
+			c.Report(join(at, "external_url"), "is an address of akprox itself, like the redirect URI that issuers ask for; write where people reach the application: %s://%s", scheme, host)
+		}
 	}
 }
 

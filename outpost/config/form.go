@@ -130,9 +130,15 @@ func badExternal(text string) string {
 	if u.User != nil || strings.ContainsAny(text, "?#") {
 		return "must not have a user, a query or a fragment"
 	}
+	if strings.Contains(u.Host, "*") {
+		return "is one address, without *; to guard every host of a domain, write mode: forward_domain, the domain as cookie_domain, and here the host where sign-in happens"
+	}
 	host, err := canon.Host(u.Scheme, strings.TrimSuffix(u.Host, ":"))
+	if n, bad := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (bad != nil || n == 0) {
+		return "its port has to be a number from 1 to 65535"
+	}
 	if err != nil {
-		return "its host or port is not one; an international name is written in its xn-- form"
+		return "its host is not one; an international name is written in its xn-- form"
 	}
 	if name := canon.HostName(host); endsInNumber(name) && !isAddress(name) {
 		return "its host is not an address"
@@ -172,6 +178,9 @@ func badHost(text string) string {
 
 // badDomain wants what browsers accept as the domain of a cookie.
 func badDomain(text string) string {
+	if strings.Contains(text, "*") {
+		return "write the domain without *; every host at or under it is guarded"
+	}
 	domain := strings.TrimPrefix(text, ".")
 	suffix, _ := publicsuffix.PublicSuffix(domain)
 	switch wrong := badHost(domain); {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -41,7 +42,7 @@ func (s Secret) Read() ([]byte, error) {
 		if v := os.Getenv(s.Env); v != "" {
 			return []byte(v), nil
 		}
-		return nil, fmt.Errorf("the environment variable %s is not set or empty", s.Env)
+		return nil, fmt.Errorf("the environment variable %s is not set, or empty, where akprox runs", s.Env)
 	}
 	return nil, errors.New("no secret is given")
 }
@@ -49,20 +50,30 @@ func (s Secret) Read() ([]byte, error) {
 func readSecret(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("secret: %w", err)
+		return nil, fmt.Errorf("%w%s", err, from(path))
 	}
 	defer f.Close() // nothing was written
 	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
 	switch text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r"); {
 	case err != nil:
-		return nil, fmt.Errorf("secret: %w", err)
+		return nil, err
 	case len(data) > maxSecret:
-		return nil, fmt.Errorf("secret: %s is larger than %d bytes", path, maxSecret)
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, maxSecret)
 	case text == "":
-		return nil, fmt.Errorf("secret: %s is empty", path)
+		return nil, fmt.Errorf("%s is empty; write the secret into it", path)
 	default:
 		return []byte(text), nil
 	}
+}
+
+// from ends a sentence about a file that is not there with where a relative
+// path begins.
+func from(path string) string {
+	here, err := os.Getwd()
+	if filepath.IsAbs(path) || err != nil {
+		return ""
+	}
+	return "; the path is relative to the folder that akprox was started in, " + here
 }
 
 // Loose reports whether the file at path can be read by every user of this

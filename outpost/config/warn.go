@@ -62,12 +62,21 @@ func (w *warner) application(at string, a *Application) {
 }
 
 func (w *warner) rule(at string, r *Rule) {
+	for i, p := range r.Paths {
+		if looksLikeRegexp(p) {
+			w.report(fmt.Sprintf("%s.paths[%d]", at, i),
+				"%s looks like a regular expression, which it is not: a dot is a dot, * is a segment or part of one, and everything under /public is /public/**", p)
+		}
+	}
 	if r.Allow != "anyone" {
 		return
 	}
 	everything := r.Paths == nil || slices.ContainsFunc(r.Paths, func(p string) bool { return strings.Trim(p, "/*") == "" && strings.Contains(p, "**") })
-	if everything && r.Hosts == nil && r.Methods == nil && r.Networks == nil {
-		w.report(at, "lets everybody in everywhere: nothing of this application is guarded")
+	switch everything = everything && r.Hosts == nil && r.Networks == nil; {
+	case everything && r.Methods == nil:
+		w.report(at, "lets everybody in everywhere: nothing of this application is guarded, but for what the rules before it name")
+	case everything && slices.Contains(r.Methods, "GET"):
+		w.report(at, "lets everybody read everything: no page of this application is guarded, but for what the rules before it name")
 	}
 	for i, network := range r.Networks {
 		if proxy, ok := Holds(network, w.doc.Server.TrustedProxies); ok {
@@ -75,6 +84,13 @@ func (w *warner) rule(at string, r *Rule) {
 				"%s holds addresses of the trusted proxy %s: when the proxy does not say who is behind it, everybody comes from there", network, proxy)
 		}
 	}
+}
+
+// looksLikeRegexp reports whether a path may have been meant as a regular
+// expression. A dot before a star fits names with any ending, as in /icon.*,
+// too: only a segment of nothing else is suspect.
+func looksLikeRegexp(p string) bool {
+	return slices.Contains(strings.Split(p, "/"), ".*") || strings.Contains(p, ".+") || strings.HasSuffix(p, "$") || strings.Contains(p, ".*)")
 }
 
 // Wide reports whether p holds so many addresses that nobody can know who

@@ -58,7 +58,7 @@ type issuer struct {
 // flow is what the browser brought to the authorization endpoint.
 type flow struct{ nonce, challenge, redirect string }
 
-func newIssuer(t *testing.T) *issuer {
+func newIssuer(t testing.TB) *issuer {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -178,7 +178,7 @@ func write(w http.ResponseWriter, v any) {
 }
 
 // provider makes a Provider for the issuer; change may alter its options.
-func (i *issuer) provider(t *testing.T, change ...func(*oidc.Options)) *oidc.Provider {
+func (i *issuer) provider(t testing.TB, change ...func(*oidc.Options)) *oidc.Provider {
 	t.Helper()
 	o := oidc.Options{
 		Name: "company", Issuer: i.URL, ClientID: clientID, ClientSecret: clientSecret,

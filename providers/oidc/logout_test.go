@@ -5,12 +5,14 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -316,31 +318,99 @@ func TestLogoutTokensAskForKeysOnceInAWhile(t *testing.T) {
 	}
 }
 
-// FuzzLogoutToken holds that nothing but what the issuer signed is a logout.
+// FuzzLogoutToken holds that nothing is a logout but what the issuer signed, and
+// only when its header and claims, as any JSON reader reads them, allow it. In
+// payload, ISSUER is the issuer's address; the clock stands at logoutTime.
 func FuzzLogoutToken(f *testing.F) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
+	i := newIssuer(f)
+	p := i.provider(f, func(o *oidc.Options) { o.Now = func() time.Time { return time.Unix(logoutTime, 0) } })
+	const header, payload = `{"alg":"ES256","kid":"one","typ":"logout+jwt"}`,
+		`{"iss":"ISSUER","aud":"akprox","iat":1800000000,"exp":1800000120,"jti":"j","sub":"u1","sid":"s1","events":{"` + event + `":{}}}`
+	valid := i.signedAsIs(f, header, payload)
+	if _, err := p.LogoutToken(f.Context(), valid); err != nil {
 		f.Fatal(err)
 	}
-	p, err := oidc.New(oidc.Options{Name: "company", Issuer: "http://127.0.0.1:1", ClientID: clientID, Timeout: 50 * time.Millisecond})
-	if err != nil {
-		f.Fatal(err)
-	}
-	now := time.Now()
-	claims := object{
-		"iss": "http://127.0.0.1:1", "aud": clientID, "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(), "jti": "j", "sid": "s",
-		"events": object{event: object{}},
-	}
-	for _, s := range []string{"", "a.b.c", "a.b.c.d.e", unsigned(claims), logoutToken(f, jose.ES256, key, claims)} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, raw string) {
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel() // nobody is asked
-		if got, err := p.LogoutToken(ctx, raw); err == nil || got != nil {
-			t.Errorf("got %+v", got)
+	head, signature := valid[:strings.LastIndexByte(valid, '.')], valid[strings.LastIndexByte(valid, '.'):]
+	f.Add(header, payload, uint16(3), byte('x'))
+	f.Add(`{"alg":"ES256"}`, `{"iss":"ISSUER","aud":["x","akprox"],"iat":1799999990.5,"jti":"j","sid":"s","events":{"`+event+`":{"x":1}}}`, uint16(0), byte('.'))
+	f.Fuzz(func(t *testing.T, header, payload string, at uint16, with byte) {
+		signed := i.signedAsIs(t, header, payload)
+		if stolen := signed[:strings.LastIndexByte(signed, '.')]; stolen != head {
+			if got, err := p.LogoutToken(t.Context(), stolen+signature); err == nil || got != nil {
+				t.Fatalf("believed with another token's signature: %q %q", header, payload)
+			}
+		}
+		mutated := []byte(valid)
+		mutated[len(mutated)-1-int(at)%len(mutated)] = with
+		if got, err := p.LogoutToken(t.Context(), string(mutated)); err == nil && string(mutated) != valid {
+			t.Fatalf("believed as %+v although a byte was changed: %s", got, mutated)
+		}
+		switch got, err := p.LogoutToken(t.Context(), signed); {
+		case err == nil:
+			i.lawfulLogout(t, header, payload, got)
+		case got != nil:
+			t.Fatalf("%q is no logout, and yet %+v: %v", payload, got, err)
 		}
 	})
+}
+
+// logoutTime is when the logout tokens of FuzzLogoutToken are handed in.
+const logoutTime = 1800000000
+
+// signedAsIs signs header and payload as they are, ISSUER in the latter being
+// the issuer.
+func (i *issuer) signedAsIs(t testing.TB, header, payload string) string {
+	t.Helper()
+	enc := base64.RawURLEncoding.EncodeToString
+	head := enc([]byte(header)) + "." + enc([]byte(strings.Replace(payload, "ISSUER", i.URL, 1)))
+	sum := sha256.Sum256([]byte(head))
+	r, s, err := ecdsa.Sign(rand.Reader, i.key, sum[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature := make([]byte, 64)
+	r.FillBytes(signature[:32])
+	s.FillBytes(signature[32:])
+	return head + "." + enc(signature)
+}
+
+// lawfulLogout reads a token that was believed with another decoder.
+func (i *issuer) lawfulLogout(t *testing.T, header, payload string, got *outpost.Logout) {
+	t.Helper()
+	var h, c map[string]any
+	if json.Unmarshal([]byte(header), &h) != nil || json.Unmarshal([]byte(strings.Replace(payload, "ISSUER", i.URL, 1)), &c) != nil {
+		t.Fatalf("believed although it is no JSON: %q %q", header, payload)
+	}
+	typ, typed := h["typ"].(string)
+	typ = strings.TrimPrefix(strings.ToLower(typ), "application/")
+	if h["alg"] != "ES256" || h["crit"] != nil || h["b64"] != nil || h["typ"] != nil && (!typed || typ != "jwt" && typ != "logout+jwt") {
+		t.Fatalf("believed with the header %q", header)
+	}
+	audience, _ := c["aud"].([]any)
+	events, _ := c["events"].(map[string]any)
+	_, logout := events[event].(map[string]any)
+	_, nonce := c["nonce"]
+	if c["iss"] != i.URL || c["aud"] != clientID && !slices.Contains(audience, any(clientID)) || !logout || nonce {
+		t.Fatalf("believed: %q", payload)
+	}
+	for name, said := range map[string]string{"jti": got.ID, "sub": got.Subject, "sid": got.SID} {
+		v, there := c[name]
+		if text, _ := v.(string); text != said || there && (text == "" || len(text) > 256) {
+			t.Fatalf("believed: %q as %+v", payload, got)
+		}
+	}
+	if got.ID == "" || got.Subject+got.SID == "" {
+		t.Fatalf("believed: %q as %+v", payload, got)
+	}
+	iat, made := c["iat"].(float64)
+	exp, ends := c["exp"].(float64)
+	nbf, _ := c["nbf"].(float64)
+	if !made || iat > logoutTime+301 || nbf > logoutTime+301 || iat < logoutTime-3631 || ends && exp < logoutTime-31 || !ends && iat < logoutTime-151 {
+		t.Fatalf("believed at the wrong time: %q", payload)
+	}
+	if left := got.Expires.Unix() - logoutTime; left < 0 || left > 3600+331 {
+		t.Fatalf("%q is remembered for %d s", payload, left)
+	}
 }
 
 // logoutClock is the time as the test says.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,7 +25,8 @@ import (
 type Party struct {
 	Settings any
 	secrets  []string
-	Files    []string // what was read beside the document
+	Files    []string          // what was read beside the document
+	at       map[string]string // by the key of each secret the file that holds it, "" for the document
 	Opened   config.Opened
 	Knock    *knock.Handler     // of a knock provider
 	Stats    func() token.Stats // of a kind that remembers tokens
@@ -46,7 +48,6 @@ type Builder struct {
 	Changed   func(provider string, err error)                           // how a provider is
 	Parties   map[string]*Party
 	Problems  config.Problems
-	Inline    bool // a secret of a provider stands in the document itself
 	Elsewhere bool // the document is served on another machine: secrets and users that are not here do not matter
 
 	current *Party // the one being opened
@@ -67,6 +68,7 @@ func New(doc *config.Document, version string) *Builder {
 func (b *Builder) Applications(old map[string]*Party, limiter func(string, int, time.Duration) outpost.Limiter) (*outpost.Applications, error) {
 	opened := b.Open(old)
 	b.KnockHandler()
+	b.Problems.Sort()
 	if err := b.Problems.Err(); err != nil {
 		return nil, err
 	}
@@ -79,10 +81,10 @@ func (b *Builder) Applications(old map[string]*Party, limiter func(string, int, 
 func (b *Builder) Open(old map[string]*Party) map[string]config.Opened {
 	opened := map[string]config.Opened{}
 	for i, p := range b.Doc.Providers {
-		b.current = &Party{Settings: p.Settings}
+		b.current = &Party{Settings: p.Settings, at: map[string]string{}}
 		var err error
 		if b.current.Opened, err = kinds()[p.Kind].open(b, p.Name, p.Settings); err != nil {
-			b.Problems = append(b.Problems, b.Doc.Problem(fmt.Sprintf("providers[%d]", i), err.Error()))
+			b.report(i, p.Settings, err)
 			continue
 		}
 		if o := old[p.Name]; o != nil && slices.Equal(o.secrets, b.current.secrets) && reflect.DeepEqual(o.Settings, p.Settings) {
@@ -92,6 +94,30 @@ func (b *Builder) Open(old map[string]*Party) map[string]config.Opened {
 		opened[p.Name] = b.current.Opened
 	}
 	return opened
+}
+
+// report adds what is wrong with provider i: each line of err is a problem, at
+// the key of the settings with which it begins.
+func (b *Builder) report(i int, settings any, err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		at := fmt.Sprintf("providers[%d]", i)
+		if key, text, _ := strings.Cut(line, ": "); hasKey(settings, key) {
+			at, line = at+"."+key, text
+		}
+		b.Problems = append(b.Problems, b.Doc.Problem(at, line))
+	}
+}
+
+// hasKey reports whether key, such as keys[0].name, is one of settings.
+func hasKey(settings any, key string) bool {
+	head := key[:len(key)-len(strings.TrimLeft(key, "abcdefghijklmnopqrstuvwxyz_"))]
+	t := reflect.TypeOf(settings).Elem()
+	for i := range t.NumField() {
+		if head != "" && t.Field(i).Tag.Get("yaml") == head && !strings.Contains(key, " ") {
+			return true
+		}
+	}
+	return false
 }
 
 // KnockHandler answers the HTTP face of the knock provider, if there is one;
@@ -121,34 +147,27 @@ func (b *Builder) Issuers() map[string]outpost.Issuer {
 	return all
 }
 
-// secret reads a secret of the provider being opened; one that the document
-// does not have is "".
-func (b *Builder) secret(s config.Secret) (string, error) {
+// secret reads the secret under a key of the provider being opened; one that
+// the document does not have is "". An error begins with the key.
+func (b *Builder) secret(key string, s config.Secret) (string, error) {
 	if s == (config.Secret{}) {
 		return "", nil
 	}
-	switch {
-	case s.File != "":
+	if s.File != "" {
 		b.current.Files = append(b.current.Files, s.File)
-	case s.Env == "":
-		b.Inline = true
+	}
+	if s.Env == "" {
+		b.current.at[key] = s.File
 	}
 	value, err := s.Read()
 	if err != nil && b.Elsewhere {
 		value, err = fmt.Appendf(nil, "stand-in-%d", len(b.current.secrets)), nil
 	}
 	b.current.secrets = append(b.current.secrets, string(value))
-	return string(value), err
-}
-
-// Files answers the files that providers read beside the document.
-func (b *Builder) Files() []string {
-	var files []string
-	for _, p := range b.Parties {
-		files = append(files, p.Files...)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", key, err)
 	}
-	slices.Sort(files)
-	return files
+	return string(value), err
 }
 
 // follow is what the provider being opened does beside requests, once the

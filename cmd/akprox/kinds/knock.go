@@ -128,8 +128,8 @@ func openKnock(b *Builder, name string, settings any) (config.Opened, error) {
 	secrets := make([]string, len(s.Keys))
 	for i, k := range s.Keys {
 		var err error
-		if secrets[i], err = b.secret(k.Key); err != nil {
-			return config.Opened{}, fmt.Errorf("keys[%d].key: %w", i, err)
+		if secrets[i], err = b.secret(fmt.Sprintf("keys[%d].key", i), k.Key); err != nil {
+			return config.Opened{}, err
 		}
 	}
 	// Not secret, but what the door was opened with as well: a reload that

@@ -2,7 +2,7 @@ package kinds
 
 import (
 	"context"
-	"fmt"
+	"strings"
 	"time"
 
 	"github.com/akprox/akprox/outpost/config"
@@ -21,11 +21,26 @@ type oidcSettings struct {
 	AfterSignOut   string         `yaml:"post_logout_redirect_uri" form:"url" doc:"Where the issuer sends people after signing out; it has to be registered there. Without it the issuer shows its own page."`
 }
 
+// Check implements config.Checker.
+func (s *oidcSettings) Check(report func(key, problem string)) {
+	notDiscovery("issuer", s.Issuer, report)
+	notDiscovery("backchannel_url", s.BackchannelURL, report)
+}
+
+// notDiscovery reports an address that is that of the issuer's description
+// (OIDC Discovery, section 4), not the issuer's own.
+func notDiscovery(key, raw string, report func(key, problem string)) {
+	own, _, found := strings.Cut(raw, "/.well-known/openid-configuration")
+	if found {
+		report(key, "is the address of the issuer's description; write the issuer's own, as issuer in that description has it: "+own+", or the same with a slash at its end")
+	}
+}
+
 func openOIDC(b *Builder, name string, settings any) (config.Opened, error) {
 	s := settings.(*oidcSettings)
-	secret, err := b.secret(s.ClientSecret)
+	secret, err := b.secret("client_secret", s.ClientSecret)
 	if err != nil {
-		return config.Opened{}, fmt.Errorf("client_secret: %w", err)
+		return config.Opened{}, err
 	}
 	p, err := oidc.New(oidc.Options{
 		Name: name, Issuer: s.Issuer, BackchannelURL: s.BackchannelURL, ClientID: s.ClientID, ClientSecret: secret,

@@ -3,7 +3,6 @@ package kinds
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -24,6 +23,14 @@ type jwtSettings struct {
 	StrictTyp  bool           `yaml:"strict_typ" doc:"Whether only the type at+jwt is taken (RFC 9068)."`
 	Leeway     time.Duration  `yaml:"leeway" default:"30s" doc:"How far the issuer's clock may be from ours, at most 60s."`
 	Claims     claimsSettings `yaml:"claims" doc:"Which claim tells what."`
+}
+
+// Check implements config.Checker.
+func (s *jwtSettings) Check(report func(key, problem string)) {
+	notDiscovery("issuer", s.Issuer, report)
+	if strings.Contains(s.JWKSURL, "/.well-known/openid-configuration") {
+		report("jwks_url", "is the address of the issuer's description; write jwks_uri of that description, or leave jwks_url out")
+	}
 }
 
 // audience is a list, or the word any.
@@ -87,9 +94,9 @@ type introspectionSettings struct {
 
 func openIntrospection(b *Builder, name string, settings any) (config.Opened, error) {
 	s := settings.(*introspectionSettings)
-	secret, err := b.secret(s.ClientSecret)
+	secret, err := b.secret("client_secret", s.ClientSecret)
 	if err != nil {
-		return config.Opened{}, fmt.Errorf("client_secret: %w", err)
+		return config.Opened{}, err
 	}
 	i, err := token.NewIntrospection(token.IntrospectionOptions{
 		Name: name, URL: s.URL, ClientID: s.ClientID, ClientSecret: secret, Auth: s.Auth, Cache: s.Cache, NegativeCache: s.NegativeCache,

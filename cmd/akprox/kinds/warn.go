@@ -1,13 +1,40 @@
 package kinds
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/akprox/akprox/outpost/config"
 )
+
+// Loose answers a warning for each file with a secret that every user of this
+// machine can read; path is the document's own.
+func (b *Builder) Loose(path string) config.Problems {
+	var problems config.Problems
+	told := map[string]bool{}
+	look := func(key, file string) {
+		if file = cmp.Or(file, path); config.Loose(file) && !told[file] {
+			told[file] = true
+			problems = append(problems, b.Doc.Problem(key, fmt.Sprintf("%s holds a secret and every user of this machine can read it: chmod o-rwx %[1]s", file)))
+		}
+	}
+	for _, s := range b.Doc.Secret {
+		if s.Env == "" {
+			look("secret", s.File)
+		}
+	}
+	for i, p := range b.Doc.Providers {
+		at := b.Parties[p.Name].at
+		for _, key := range slices.Sorted(maps.Keys(at)) {
+			look(fmt.Sprintf("providers[%d].%s", i, key), at[key])
+		}
+	}
+	return problems
+}
 
 // Warn implements config.Warner.
 func (s *oidcSettings) Warn(d *config.Document, name string, report func(key, problem string)) {

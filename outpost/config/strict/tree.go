@@ -73,8 +73,17 @@ func (r *Reader) notYAML(data []byte, err error) {
 		_, same := syntax(err)
 		return same == words
 	})
-	if strings.Contains(words, "anchor") || strings.Contains(words, "alphabetic") {
-		words += " (a text that begins with * or & has to stand in quotes)"
+	for _, hint := range [][2]string{
+		{"anchor", "a text that begins with * or & has to stand in quotes"},
+		{"alphabetic", "a text that begins with * or & has to stand in quotes"},
+		{"expected '-' indicator", "look at the indentation of this line, and of the one above"},
+		{"expected key", "look at the indentation of this line, and of the one above"},
+		{"mapping values", "look at the indentation of this line, and of the one above; a text that holds a colon and a space has to stand in quotes"},
+	} {
+		if strings.Contains(words, hint[0]) {
+			words += " (" + hint[1] + ")"
+			break
+		}
 	}
 	r.add(line, "", "this is not YAML: "+words)
 }

@@ -2,10 +2,13 @@ package backchannel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,21 +19,116 @@ import (
 	"github.com/akprox/akprox/outpost/store/memory"
 )
 
-// FuzzLogoutBody holds that a body yields one token of bounded size, or none.
+// FuzzLogoutBody holds that sessions end for the one token alone that the
+// issuer made, and only as a form that holds it once, read by a second reader,
+// is posted. The answer tells nothing of what was sent.
 func FuzzLogoutBody(f *testing.F) {
-	for _, s := range []string{"", "logout_token=a", "logout_token=a&logout_token=b", "logout_token=%zz", "a=b;logout_token=c"} {
-		f.Add("application/x-www-form-urlencoded", s)
+	const form, made = "application/x-www-form-urlencoded", "the token"
+	for _, s := range []string{"", "logout_token=the+token", "logout_token=a&logout_token=b", "logout_token=%zz", "a=b;logout_token=c"} {
+		f.Add("POST", form, s)
 	}
-	f.Fuzz(func(t *testing.T, kind, body string) {
-		r, err := http.NewRequest("POST", "/", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
+	f.Add("POST", form, "logout_token=the+token&a="+strings.Repeat("x", maxBody))
+	f.Fuzz(func(t *testing.T, method, kind, body string) {
+		asked, ended := []string{}, 0
+		log, _ := test.NewNullLogger()
+		kept := memory.New(memory.Options{})
+		defer func() { _ = kept.Close() }()
+		h := New(Options{
+			Issuers: map[string]outpost.Issuer{"a": choosy{made: made, asked: &asked}}, Store: kept, Now: time.Now, Log: log,
+			End:       func(context.Context, string, *outpost.Logout) (int, error) { ended++; return 1, nil },
+			RequestID: func(*http.Request) string { return "1" }, Observe: func(string, string) {},
+			Client: func(*http.Request) netip.Addr { return netip.Addr{} },
+		})
+		want, whole := oneToken(body)
+		whole = whole && method == "POST" && len(body) <= maxBody
+		r := httptest.NewRequest("POST", "/", strings.NewReader(body))
+		r.Method = method
 		r.Header.Set("Content-Type", kind)
-		if token, err := logoutToken(r); err == nil && (token == "" || len(token) > maxBody || !strings.Contains(body, "=")) {
-			t.Errorf("%q read as %q", body, token)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		switch plain := isForm(kind); {
+		case len(asked) > 0 && (!whole || !plain || !slices.Equal(asked, []string{want})):
+			t.Errorf("%q %q %q was read as %q", method, kind, body, asked)
+		case len(asked) == 0 && whole && kind == form && strings.Count(body, "&") < 1000:
+			t.Errorf("%q was not read as %q", body, want)
+		case (w.Code == 200) != (len(asked) > 0 && want == made) || ended != 0 && w.Code != 200 || ended != 1 && w.Code == 200:
+			t.Errorf("%q %q %q: %d, ended %d", method, kind, body, w.Code, ended)
+		case w.Code == 200 && w.Body.Len() > 0 || w.Code != 200 && w.Code != 400 && w.Code != 405:
+			t.Errorf("%q %q %q: %d %q", method, kind, body, w.Code, w.Body)
+		}
+		if answer := w.Body.String(); len(body) > 40 && strings.Contains(answer, body) || len(kind) > 40 && strings.Contains(answer, kind) {
+			t.Errorf("the answer repeats what was sent: %q", answer)
 		}
 	})
+}
+
+// choosy is an issuer that believes the token that it made alone, and notes
+// what it is asked.
+type choosy struct {
+	outpost.Issuer
+	made  string
+	asked *[]string
+}
+
+// LogoutToken implements outpost.LogoutReader.
+func (c choosy) LogoutToken(_ context.Context, raw string) (*outpost.Logout, error) {
+	*c.asked = append(*c.asked, raw)
+	if raw != c.made {
+		return nil, errors.New("no token of mine")
+	}
+	return &outpost.Logout{SID: "s1", ID: "1", Expires: time.Now().Add(time.Minute)}, nil
+}
+
+// isForm reports whether a content type is that of a form, whatever follows.
+func isForm(kind string) bool {
+	kind, _, _ = strings.Cut(kind, ";")
+	return strings.EqualFold(strings.TrimSpace(kind), "application/x-www-form-urlencoded")
+}
+
+// oneToken reads a form byte by byte; ok says that it is one, and that it holds
+// one logout_token that is not empty.
+func oneToken(body string) (token string, ok bool) {
+	found, value := 0, false
+	var name, text strings.Builder
+	end := func() {
+		if name.String() == "logout_token" {
+			found, token = found+1, text.String()
+		}
+		name.Reset()
+		text.Reset()
+		value = false
+	}
+	for i := 0; i < len(body); i++ {
+		c := body[i]
+		switch {
+		case c == '&':
+			end()
+			continue
+		case c == ';':
+			return "", false
+		case c == '=' && !value:
+			value = true
+			continue
+		case c == '+':
+			c = ' '
+		case c == '%':
+			if i+2 >= len(body) {
+				return "", false
+			}
+			n, err := strconv.ParseUint(body[i+1:i+3], 16, 8)
+			if err != nil {
+				return "", false
+			}
+			c, i = byte(n), i+2
+		}
+		if value {
+			text.WriteByte(c)
+		} else {
+			name.WriteByte(c)
+		}
+	}
+	end()
+	return token, found == 1 && token != ""
 }
 
 // reader is an issuer that believes every logout token, once it can.
