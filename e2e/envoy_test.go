@@ -38,10 +38,11 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// No Envoy can be had here. In its place stands envoySite, which reads what is
-// printed with Envoy's own types, checks it with Envoy's own rules, and does
-// with it what the documentation of those types says. It talks to the real
-// akprox, over HTTP and with Envoy's own gRPC client.
+// No Envoy can be had here: these two are no real proxies. In its place stands
+// envoySite, code of this package, which reads what is printed with the types
+// of Envoy's configuration, checks it with their own rules, and does with it
+// what their documentation says. It talks to the real akprox, over HTTP and by
+// the protocol of ext_authz with the client generated from it.
 var (
 	envoyHTTP = front{name: "envoy-http", snippet: "envoy", start: startEnvoy, ownErrors: true}
 	envoyGRPC = front{name: "envoy-grpc", snippet: "envoy", start: startEnvoy, grpc: true}

@@ -40,6 +40,7 @@ var (
 	traefik     = front{name: "traefik", snippet: "traefik", start: startTraefik}
 	labels      = front{name: "traefik-labels", snippet: "traefik-labels", start: startLabels}
 	caddy       = front{name: parts.CaddyNew, snippet: "caddy", start: startCaddy(parts.CaddyNew)}
+	caddyKeeps  = front{name: parts.CaddyKeeps, snippet: "caddy", start: startCaddy(parts.CaddyKeeps)}
 	caddyDebian = front{name: parts.CaddyDebian, snippet: "caddy", start: startCaddy(parts.CaddyDebian)}
 	itself      = front{name: "proxy"}
 )

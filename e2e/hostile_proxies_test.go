@@ -50,8 +50,8 @@ var hostileLines = [][]string{
 }
 
 // TestHostileProxies puts the rows that a proxy takes part in through real
-// ones: whatever reaches the program is for whoever asked, and tells it nobody
-// but that person.
+// ones, and through envoySite in Envoy's place: whatever reaches the program is
+// for whoever asked, and tells it nobody but that person.
 func TestHostileProxies(t *testing.T) {
 	t.Parallel()
 	everyFront(t, hostileMatrix)
@@ -82,9 +82,10 @@ func TestConnectionNamesNoIdentity(t *testing.T) {
 	})
 }
 
-// everyFront runs a test behind each real proxy.
+// everyFront runs a test behind each real proxy, behind what stands in Envoy's
+// place (see envoySite), and in proxy mode.
 func everyFront(t *testing.T, run func(t *testing.T, s *stage)) {
-	for _, f := range []front{nginx, ingress, traefik, caddy, caddyDebian, haproxy, envoyHTTP, envoyGRPC, itself} {
+	for _, f := range []front{nginx, ingress, traefik, caddy, caddyKeeps, caddyDebian, haproxy, envoyHTTP, envoyGRPC, itself} {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			mode := "forward_single"
@@ -142,6 +143,9 @@ func hostileMatrix(t *testing.T, s *stage) {
 		}
 	}
 	t.Logf("%d requests, %d reached the program", n, reached)
+	if told := fmt.Sprintf("| %d requests for each |", n); !strings.Contains(readFile(t, "../docs/security-tests.md"), told) {
+		t.Errorf("docs/security-tests.md does not say: %s", told)
+	}
 	if reached < 30 {
 		t.Error("the program was hardly reached: this shows nothing")
 	}

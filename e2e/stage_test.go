@@ -1,6 +1,7 @@
 // Package e2e runs akprox with real reverse proxies, real OpenID issuers and a
 // real browser. Nothing in it stands for something else except the guarded
-// program. A stage is one set-up of all of them; the scenarios are one table
+// program, Envoy (envoySite) and the controller of ingress-nginx (startIngress).
+// A stage is one set-up of all of them; the scenarios are one table
 // that runs on every stage.
 package e2e_test
 

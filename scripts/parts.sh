@@ -115,6 +115,7 @@ go_part() {
 		(cd "$scratch" && CGO_ENABLED=$cgo go build -tags "$tags" -ldflags "$flags" -o "$scratch/built/$name" "$package") || return 1
 	else
 		(cd "$scratch" && CGO_ENABLED=$cgo GOBIN=$scratch/built go install -ldflags '-s -w' "$package@$version") || return 1
+		[ "$name" = "${package##*/}" ] || mv "$scratch/built/${package##*/}" "$scratch/built/$name" || return 1
 	fi
 	pinned "$scratch/built/$name" "$module" "$version" && mv "$scratch/built/$name" "$target"
 }

@@ -53,10 +53,10 @@ var hostileRows = []hostileRow{
 	{"CVE-2026-33496", "a token that one issuer has vouched for, shown where another one is asked", "asked again", "providers/token TestEachKindHasItsOwnCache, providers/token TestWhatDependsOnOtherSettingsIsNotShared"},
 	{"CVE-2021-32701", "a token without the scope, used before where none is needed", "forbidden: scopes are judged each time", "cmd/akprox TestCredentialAnswers"},
 	{"CVE-2021-39206", "a control header in two lines", "bad_request", "proxy/dialect TestForwardedReads"},
-	{"CVE-2021-41230", "claims that changed since the sign-in", "renewed in bounded time, and again at each sign-in", "proxy/signin TestEverySignInHasANewSessionAndEndsTheOldOne, outpost/session TestGroupsReachASessionWithinTheBound"},
+	{"CVE-2021-41230", "claims that changed since the sign-in", "renewed in bounded time, and again at each sign-in", "proxy/signin TestEverySignInHasANewSessionAndEndsTheOldOne, outpost/session TestGroupsReachASessionWithinTheBound, e2e TestRefresh"},
 	{"CVE-2024-39315", "pages and userinfo of somebody who is signed in", "no token in them", "proxy/signin TestNoSecretIsLoggedOrShown"},
 	{"sign-out-set", "a sign-out that names another host, in X-Forwarded-Host and in its query; then the old cookie", "leads nowhere else; the cookie is dead", "proxy/signin TestSignOut"},
-	{"CVE-2026-30851", "a client's own identity header at a public page", "the reply has ours, empty; where a proxy would pass the client's on, bad_request", e2eRows + ", e2e TestScenarios"},
+	{"CVE-2026-30851", "a client's own identity header at a public page", "the reply has ours, empty; where a proxy would pass the client's on, bad_request", e2eRows + ", e2e TestScenarios, e2e TestSixLines, e2e TestWhatCaddysKeep"},
 	{"CVE-2026-27588", "the guarded host in capitals, as the request's own Host", "the same rules", e2eRows},
 	{"CVE-2024-45410", "a Connection header that names the proxy's control headers", "bad_request where one is missing, never a default", e2eRows},
 	{"GHSA-92mv", "the same, for the URI and the method", "bad_request; no rule with methods opens", e2eRows},
@@ -80,10 +80,10 @@ var hostileRows = []hostileRow{
 	{"S-callback-text", "free text where the issuer's error code should be", "known codes alone, nothing echoed", "proxy/signin TestTheIssuersErrorCodesBecomeSentences"},
 	{"S-callback-twice", "a callback used twice, or of another tab", "on to a page, no dead end, no loop", "proxy/signin TestACallbackUsedTwiceIsNoDeadEnd, proxy/signin TestAnotherTabsCallbackWhileSignedInReachesItsOwnPage, proxy/signin TestALoopEndsInAPageThatNamesTheCause"},
 	{"S-start-host", "X-Forwarded-Host at the start of a sign-in", "callback addresses come from the document", ""},
-	{"S-renewal", "ten requests at the moment when a session is renewed", "one renewal, and its answer is kept", "outpost/session TestAHundredDueAtOnceAreEachRefreshedOnce, outpost/session TestAClientThatLeavesDuringARefresh, outpost/session TestASessionEndedDuringARefreshDoesNotComeBack"},
+	{"S-renewal", "ten requests at the moment when a session is renewed", "one renewal, and its answer is kept", "outpost/session TestAHundredDueAtOnceAreEachRefreshedOnce, outpost/session TestAClientThatLeavesDuringARefresh, outpost/session TestASessionEndedDuringARefreshDoesNotComeBack, e2e TestRefresh"},
 	{"S-store", "a store that fails, hangs, lies or panics at any call", "never a way in; works again afterwards", "cmd/akprox TestAStoreThatFailsAtAnyCall, proxy/signin TestAStoreThatStopsMidwayIsSaidAndHealed"},
 	{"S-issuer", "an issuer that hangs or is down", "bounded; who is signed in stays so", "cmd/akprox TestAnIssuerThatIsDownIsUnavailableAndComesBack, providers/oidc TestAPersonWaitsTwoSecondsAtMostAndTheProbeGoesOn"},
-	{"S-secrets", "codes, states, tokens and keys in what we write", "never", "proxy/signin TestNoSecretIsLoggedOrShown, cmd/akprox TestTheDecisionLogHasExactlyItsKeys"},
+	{"S-secrets", "codes, states, tokens and keys in what we write", "never", "proxy/signin TestNoSecretIsLoggedOrShown, cmd/akprox TestTheDecisionLogHasExactlyItsKeys, e2e TestSecretsStayInside"},
 	{"S-typed", "a key as a password, a session as a token, a key as a cookie, two keys", "refused", "providers/token TestG1OnlyABearerHeader"},
 	{"S-slow", "two thousand connections that say half a sentence", "hung up on; everybody else is served", "cmd/akprox TestSlowClientsAndFloodsHoldNobodyUp, cmd/akprox TestABodyThatNeverEndsIsCutOff"},
 	{"S-broken-parts", "a panic, half an answer or none in a kind, the gate, a limit, the rules, a dialect; an answer that cannot be written; a client that has gone", "never a way in", "cmd/akprox TestAPartThatBreaksOpensNothing, cmd/akprox TestADialectThatBreaksOpensNothing, cmd/akprox TestAnAnswerThatCannotBeWritten, cmd/akprox TestConnectionsThatBreakLeaveNothingBehind"},
@@ -180,6 +180,30 @@ func TestTheTableOfHostileRows(t *testing.T) {
 }
 
 var namedTest = regexp.MustCompile("`([a-z0-9/]+) ((?:Test|Fuzz)[A-Za-z0-9_]+)`")
+
+// TestTheFiguresOfTheHostileRows holds the page's first table to what is run.
+// Each of its figures is here, or in the test that counts as it goes.
+func TestTheFiguresOfTheHostileRows(t *testing.T) {
+	names := dialects(t)
+	cases := 0
+	for _, c := range hostileCases {
+		for _, name := range names {
+			if c.only == "" || slices.Contains(strings.Fields(c.only), name) {
+				cases++
+			}
+		}
+	}
+	page := read(t, securityPage)
+	for _, want := range []string{
+		fmt.Sprintf("| %d questions, %d cases, and %d longer ways |", len(hostileCases), cases, len(hostileWays)),
+		fmt.Sprintf("| %d cases |", len(cells(names))),
+		fmt.Sprintf("of a whole sign-in, in %d ways |", len(faults)),
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("%s does not say: %s", securityPage, want)
+		}
+	}
+}
 
 // hasTest holds that a package has a test of that name.
 func hasTest(t *testing.T, id, pkg, name string) {

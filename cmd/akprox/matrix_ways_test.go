@@ -101,6 +101,12 @@ var hostileWays = []struct {
 			t.Errorf("%d %s", resp.StatusCode, resp.Header.Get("Location"))
 		}
 	}},
+	{"CVE-2026-40574", addressesThatAreNobodys},
+	{"CVE-2025-24806", oneUserInManySpellings},
+	{"CVE-2026-33496", aTokenOfAnotherIssuer},
+	{"CVE-2021-41230", claimsThatChanged},
+	{"S-guesses", guessesAtNobody},
+	{"S-renewal", tenAtTheMomentOfARenewal},
 }
 
 func TestHostileWays(t *testing.T) {

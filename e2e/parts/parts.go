@@ -43,8 +43,8 @@ func Need(t testing.TB) {
 	}
 }
 
-// Path returns where the part of that name is: "caddy", "traefik", "dex",
-// "oidc-provider" (a folder), "hydra", "golangci-lint", or a program of the
+// Path returns where the part of that name is: "caddy", "caddy-2.10", "traefik",
+// "dex", "oidc-provider" (a folder), "hydra", "golangci-lint", or a program of the
 // distribution such as "nginx", "caddy-debian", "redis-server", "wrk".
 func Path(t testing.TB, name string) string {
 	t.Helper()

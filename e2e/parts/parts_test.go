@@ -57,6 +57,9 @@ server {
 		"caddy": func(t *testing.T, port int) *parts.Process {
 			return parts.Caddy(t, parts.CaddyNew, port, site(port)+" {\n\treverse_proxy "+address+"\n}\n")
 		},
+		"caddy-2.10": func(t *testing.T, port int) *parts.Process {
+			return parts.Caddy(t, parts.CaddyKeeps, port, site(port)+" {\n\treverse_proxy "+address+"\n}\n")
+		},
 		"caddy-debian": func(t *testing.T, port int) *parts.Process {
 			return parts.Caddy(t, parts.CaddyDebian, port, site(port)+" {\n\treverse_proxy "+address+"\n}\n")
 		},

@@ -58,10 +58,11 @@ http {
 // Which Caddy to start.
 const (
 	CaddyNew    = "caddy"        // the newest release that could be had
+	CaddyKeeps  = "caddy-2.10"   // of those (2.9.0 to 2.11.1) that keep a client's header where forward_auth has no value for it
 	CaddyDebian = "caddy-debian" // 2.6, with its own ways of forward_auth
 )
 
-// Caddy starts a Caddy, CaddyNew or CaddyDebian, with the sites of the given
+// Caddy starts a Caddy, one of the above, with the sites of the given
 // Caddyfile and waits until it listens on port. The Caddyfile must not have
 // global options of its own.
 func Caddy(t testing.TB, which string, port int, caddyfile string) *Process {
