@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -21,11 +22,12 @@ type known struct {
 
 // changed is what a store.Watcher tells.
 func (k *known) changed(key string) {
-	if key == "" {
+	switch {
+	case key == "":
 		k.seen.lose(k.opts.Now())
-		return
+	case strings.HasPrefix(key, Prefix): // nothing else is held
+		k.seen.forget(key)
 	}
-	k.seen.forget(key)
 }
 
 // find answers the live session behind a cookie's value, from memory when it

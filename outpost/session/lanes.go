@@ -18,12 +18,35 @@ type lanes struct {
 	mu     sync.Mutex
 	by     map[string]*lane
 	closed bool
-	jobs   sync.WaitGroup // those that run
+	jobs   sync.WaitGroup      // those that run
+	taken  map[string]struct{} // sessions that are renewed, or to be left alone
 }
 
 type lane struct {
 	running int
 	waiting []func()
+}
+
+// take takes the turn to renew the session under key, and reports whether it
+// was free.
+func (l *lanes) take(key string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, taken := l.taken[key]; taken {
+		return false
+	}
+	if l.taken == nil {
+		l.taken = map[string]struct{}{}
+	}
+	l.taken[key] = struct{}{}
+	return true
+}
+
+// give gives the turn back.
+func (l *lanes) give(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.taken, key)
 }
 
 // begin runs job now or when it is its turn, and reports whether it will.

@@ -96,11 +96,15 @@ func (r *Record) grant() *outpost.Grant {
 }
 
 // with answers the record after the issuer has answered g. Who it is and when
-// that was counts only when the issuer has vouched; a new refresh token always.
+// that was counts only when the issuer has vouched; a new refresh token always,
+// also one that is too long to be kept: the old one must not be used again.
 func (r *Record) with(g *outpost.Grant, vouched bool, now time.Time) *Record {
 	next := *r
-	if g.Refresh != "" && len(g.Refresh) <= maxRefresh {
+	if g.Refresh != "" {
 		next.Refresh = g.Refresh
+	}
+	if len(next.Refresh) > maxRefresh {
+		next.Refresh = ""
 	}
 	if !vouched {
 		return &next

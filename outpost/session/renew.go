@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -61,24 +62,25 @@ type renewal struct {
 	store powers
 	way   way
 	entry *entry // as the request found it
-	held  *entry // as it was read since; nil until then
+	next  *tries // of the entry as it was read last
 	life  outpost.Lifetimes
 	asked time.Time // when a request found it due
+	stays bool      // its claim stands until it ends by itself
 }
 
 // renew begins the renewal of a session that is due, unless one is under way
 // here or its issuer is known not to answer. It does not wait for anything.
 func (s *Sessions) renew(w way, e *entry, life outpost.Lifetimes, now time.Time) {
 	st, ok := s.store.(powers)
-	if !ok || !e.next.running.CompareAndSwap(false, true) {
+	if !ok || !s.lanes.take(e.key) {
 		return
 	}
-	r := &renewal{Sessions: s, store: st, way: w, entry: e, life: life, asked: now}
+	r := &renewal{Sessions: s, store: st, way: w, entry: e, next: e.next, life: life, asked: now}
 	if w.issuer.Ready() == nil && s.lanes.begin(w.party, r.run) {
 		return
 	}
 	r.wait(firstRetry)
-	e.next.running.Store(false)
+	s.lanes.give(e.key)
 }
 
 // Close begins no more renewals and waits for those under way, so that no
@@ -87,19 +89,27 @@ func (s *Sessions) Close(ctx context.Context) error { return s.lanes.close(ctx) 
 
 // run renews the session, and tells what became of it.
 func (r *renewal) run() {
-	defer r.entry.next.running.Store(false)
+	defer r.done()
 	result, err := r.do()
 	if result == "" {
 		return
 	}
 	if result == Postponed || result == Lost {
-		n := r.failed()
-		r.wait(backoff(n))
-		r.entry.next.failed.Store(int32(n))
-		r.hold(r.held)
+		r.wait(r.next.backoff())
+		r.next.failed.Add(1)
 	}
 	id := r.entry.record.Identity
 	r.opts.Observe(Renewal{Provider: r.way.provider, Identity: id.Label(), Result: result, Err: err})
+}
+
+// done lets this process renew the session again: at once, or when a claim of
+// its own that has to stand has ended.
+func (r *renewal) done() {
+	if r.stays {
+		time.AfterFunc(claimLife, func() { r.lanes.give(r.entry.key) })
+		return
+	}
+	r.lanes.give(r.entry.key)
 }
 
 // do answers "" where another process renews the session, or has done so.
@@ -109,20 +119,16 @@ func (r *renewal) do() (Result, error) {
 		return Postponed, err
 	}
 	e, err := r.read()
+	old := err == nil && e.old(r.opts.Now(), r.life.Refresh)
+	if mine && !old {
+		r.release(0)
+	}
 	switch {
-	case errors.Is(err, outpost.ErrNoCredential):
-		r.release(mine, 0)
-		return "", nil
-	case err != nil:
-		r.release(mine, 0)
+	case err != nil && !errors.Is(err, outpost.ErrNoCredential):
 		return Postponed, err
-	}
-	if !e.old(r.opts.Now(), r.life.Refresh) {
-		r.release(mine, 0)
+	case !old:
 		return "", nil
-	}
-	r.hold(e)
-	if !mine {
+	case !mine:
 		r.wait(firstRetry)
 		return "", nil
 	}
@@ -137,30 +143,37 @@ func (r *renewal) exchange(e *entry) (Result, error) {
 	silent := errors.Is(err, outpost.ErrUnavailable)
 	switch {
 	case err == nil && (g == nil || g.Identity == nil):
-		r.release(true, firstRetry)
+		r.release(r.next.backoff())
 		return Postponed, errNoGrant
 	case err != nil && !silent:
 		return r.refuse(e, err)
 	case silent && g == nil:
-		r.release(true, backoff(r.failed()))
+		r.release(r.next.backoff())
 		return Postponed, err
 	}
-	if kept := r.keep(e, e.record.with(g, !silent, r.opts.Now())); kept != nil {
-		if errors.Is(kept, store.ErrNotFound) {
-			r.seen.forget(e.key)
-			r.release(true, 0)
-			return Gone, nil
-		}
-		return Lost, kept // and the claim stands: the old token must not be used
+	kept := r.keep(e, e.record.with(g, !silent, r.opts.Now()))
+	if !silent && errors.Is(kept, store.ErrTooLarge) {
+		// There is no room for what the issuer said. Its new token is kept beside
+		// what was known: the old one is worth nothing any more.
+		silent, err = true, kept
+		kept = r.keep(e, e.record.with(g, false, r.opts.Now()))
+	}
+	switch {
+	case errors.Is(kept, store.ErrNotFound):
+		r.seen.forget(e.key)
+		r.release(0)
+		return Gone, nil
+	case kept != nil:
+		r.stays = true // the old token must not be used
+		return Lost, kept
 	}
 	r.seen.forget(e.key) // also by who has read the old record and not yet remembered it
-	now, _ := r.read()   // or the next request reads it
+	_, _ = r.read()      // or the next request reads it
 	if silent {
-		r.hold(now)
-		r.release(true, backoff(r.failed()))
+		r.release(r.next.backoff())
 		return Postponed, err
 	}
-	r.release(true, 0)
+	r.release(0)
 	return Renewed, nil
 }
 
@@ -170,29 +183,72 @@ var errNoGrant = errors.New("the issuer granted the session to nobody")
 func (r *renewal) claim() (bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 	defer cancel()
-	return r.store.Claim(ctx, claimPrefix+r.entry.key, store.Item{Value: []byte{1}, Expires: r.opts.Now().Add(claimLife)})
+	now, key := r.opts.Now(), claimPrefix+r.entry.key
+	claim := store.Item{Value: r.self, Expires: now.Add(claimLife)}
+	mine, err := r.store.Claim(ctx, key, claim)
+	if mine || err != nil {
+		return mine, err
+	}
+	if left, err := r.regain(ctx, key, now); !left || err != nil {
+		return false, err
+	}
+	return r.store.Claim(ctx, key, claim)
 }
 
-// release gives the claim back after a while, during which nobody tries.
-func (r *renewal) release(mine bool, after time.Duration) {
-	if !mine {
-		return
+// regain takes away a claim of this process that stands though nothing here
+// uses it, and reports whether it did. A call that failed may have happened
+// nevertheless, or happen yet, so that a claim stands which was never answered,
+// or one that was given back.
+func (r *renewal) regain(ctx context.Context, key string, now time.Time) (bool, error) {
+	stands, err := r.store.Get(ctx, key)
+	switch {
+	case errors.Is(err, store.ErrNotFound): // given back just now
+		return false, nil
+	case err != nil:
+		return false, err
+	case !bytes.Equal(stands.Value, r.self) || stands.Expires.Sub(now) < claimLife/2: // another's, or soon it may be
+		return false, nil
 	}
+	taken, err := r.store.Take(ctx, key)
+	if err == nil && !bytes.Equal(taken.Value, r.self) { // it came in between, and goes back
+		_, err = r.store.Claim(ctx, key, taken)
+		return false, err
+	}
+	return err == nil, err
+}
+
+// release gives the claim back, at once or after a while during which nobody
+// tries.
+//
+// It is taken, not deleted: should that happen late, it hits the claim that it
+// was meant for and no later one. A pause would hit any, and so the claim has
+// to stand when that may come late.
+func (r *renewal) release(after time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 	defer cancel()
-	// A claim that cannot be given back ends by itself.
 	if after == 0 {
-		_ = r.store.Delete(ctx, claimPrefix+r.entry.key)
+		_, _ = r.store.Take(ctx, claimPrefix+r.entry.key) // or regain does
 		return
 	}
-	_ = r.store.Put(ctx, claimPrefix+r.entry.key, store.Item{Value: []byte{1}, Expires: r.opts.Now().Add(after)})
+	pause := store.Item{Expires: r.opts.Now().Add(after)} // nobody's
+	r.stays = r.store.Put(ctx, claimPrefix+r.entry.key, pause) != nil
 }
 
-// read reads the session as it is now.
+// read reads the session as it is now, and goes on with its tries. They are the
+// same ones, unless the session was not held any more; then the failures are
+// those of before, as long as the issuer has not vouched.
 func (r *renewal) read() (*entry, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 	defer cancel()
-	return r.fetch(ctx, r.entry.key, r.entry.value, r.entry.cookies)
+	e, err := r.fetch(ctx, r.entry.key, r.entry.value, r.entry.cookies)
+	if err != nil {
+		return nil, err
+	}
+	if e.renewed == r.entry.renewed {
+		e.next.failed.Store(r.next.failed.Load())
+	}
+	r.next = e.next
+	return e, nil
 }
 
 // keep writes the new record in the place of the old, again and again while the
@@ -237,7 +293,7 @@ func retagged(e *entry, rec *Record) []string {
 // refuse ends the session, unless another refresh token stands there now than
 // the one that was refused.
 func (r *renewal) refuse(e *entry, no error) (Result, error) {
-	defer r.release(true, 0)
+	defer r.release(0)
 	now, err := r.read()
 	switch {
 	case errors.Is(err, outpost.ErrNoCredential):
@@ -257,29 +313,10 @@ func (r *renewal) refuse(e *entry, no error) (Result, error) {
 }
 
 // wait lets the session be for about d.
-func (r *renewal) wait(d time.Duration) {
-	after := r.opts.Now().Add(jitter(d)).UnixNano()
-	r.entry.next.after.Store(after)
-	if r.held != nil {
-		r.held.next.after.Store(after)
-	}
-}
+func (r *renewal) wait(d time.Duration) { r.next.after.Store(r.opts.Now().Add(jitter(d)).UnixNano()) }
 
-// hold makes e, if any, the entry that goes on where the first one was.
-func (r *renewal) hold(e *entry) {
-	if e != nil {
-		r.held = e
-		e.next.failed.Store(r.entry.next.failed.Load())
-	}
-}
-
-// failed answers how many failures in a row there are with this one.
-func (r *renewal) failed() int { return int(r.entry.next.failed.Load()) + 1 }
-
-// backoff answers how long to wait after so many failures in a row.
-func backoff(failed int) time.Duration {
-	return min(firstRetry<<min(failed-1, 10), lastRetry)
-}
+// backoff answers how long to wait after one more failure.
+func (t *tries) backoff() time.Duration { return min(firstRetry<<min(t.failed.Load(), 10), lastRetry) }
 
 // jitter spreads d by a fifth each way, so that what was due at one moment is
 // not tried again at one moment.

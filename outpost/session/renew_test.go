@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,8 @@ type rotating struct {
 	asked   map[string]int // by subject
 	silent  bool           // it does not answer
 	partial bool           // it answers with a new token, and then falls silent
+	sid     string         // of what it answers; "" for that of before
+	life    time.Duration  // of its access tokens; 0: it does not tell
 	hold    chan struct{}  // it answers when this is closed
 	begun   chan struct{}  // gets one for every question, if not nil
 	calls   atomic.Int64
@@ -61,8 +64,15 @@ func (i *rotating) grant(user string) *outpost.Grant {
 	i.tokens[first] = user
 	return &outpost.Grant{
 		Identity: &outpost.Identity{Subject: "s-" + user, Username: user, Groups: []string{"old"}, Provider: "company"},
-		SID:      "sid-" + user, Refresh: first, Expires: time.Time{},
+		SID:      "sid-" + user, Refresh: first, Expires: i.until(),
 	}
+}
+
+func (i *rotating) until() time.Time {
+	if i.life == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(i.life)
 }
 
 func (i *rotating) Refresh(ctx context.Context, g *outpost.Grant) (*outpost.Grant, error) {
@@ -101,7 +111,7 @@ func (i *rotating) Refresh(ctx context.Context, g *outpost.Grant) (*outpost.Gran
 		return &outpost.Grant{Identity: g.Identity, Refresh: next}, outpost.ErrUnavailable
 	}
 	id := &outpost.Identity{Subject: g.Identity.Subject, Username: user, Groups: slices.Clone(i.groups), Provider: "company"}
-	return &outpost.Grant{Identity: id, SID: g.SID, Refresh: next}, nil
+	return &outpost.Grant{Identity: id, SID: cmp.Or(i.sid, g.SID), Refresh: next, Expires: i.until()}, nil
 }
 
 func (i *rotating) set(change func()) { i.mu.Lock(); defer i.mu.Unlock(); change() }
@@ -251,8 +261,13 @@ func (f *fleet) run() {
 	f.clock.runs = true
 	f.clock.mu.Unlock()
 	f.app.Session.Refresh = time.Second
+	f.ask(f.issuer)
+}
+
+// ask makes issuer the one that is asked.
+func (f *fleet) ask(issuer outpost.Issuer) {
 	for n := range f.each {
-		f.kinds[n] = f.each[n].Credential("company", f.issuer, f.app.Cookie, f.app.Session)
+		f.kinds[n] = f.each[n].Credential("company", issuer, f.app.Cookie, f.app.Session)
 	}
 }
 
@@ -533,6 +548,27 @@ func TestARefreshKeepsTheLimits(t *testing.T) {
 		}
 		f.clock.move(21 * time.Minute)
 		f.want(0, alice, "nobody")
+	})
+}
+
+// The issuer may name another session of its own than before: that one ends
+// ours from then on.
+func TestARefreshThatNamesAnotherSessionOfTheIssuer(t *testing.T) {
+	overFleets(t, func(t *testing.T, f *fleet) {
+		alice := f.signIn("alice")
+		f.issuer.set(func() { f.issuer.sid, f.issuer.groups = "another", []string{"new"} })
+		f.clock.move(2 * time.Minute)
+		f.becomes(alice, "new")
+		for _, c := range []struct {
+			sid  string
+			ends int
+			then string
+		}{{"sid-alice", 0, "new"}, {"another", 1, "nobody"}} {
+			if n, err := f.each[0].EndTagged(t.Context(), session.SIDTag("company", c.sid)); n != c.ends || err != nil {
+				t.Errorf("%s ended %d sessions, %v", c.sid, n, err)
+			}
+			f.becomes(alice, c.then)
+		}
 	})
 }
 

@@ -26,21 +26,21 @@ type entry struct {
 	touching   atomic.Bool  // an extension is under way
 
 	renewed, ends int64 // Unix nanoseconds: when the issuer vouched, and before the access token ends
-	next          tries
+	next          *tries
 }
 
-// tries is how the renewal of an entry stands.
+// tries is how the renewal of a session stands, from one time that the issuer
+// vouched to the next, however often the session is read meanwhile.
 type tries struct {
-	running atomic.Bool
-	after   atomic.Int64 // Unix nanoseconds: none is begun before
-	failed  atomic.Int32 // in a row
+	after  atomic.Int64 // Unix nanoseconds: none is begun before
+	failed atomic.Int32 // in a row
 }
 
 // era is a time throughout which the store told of every change.
 type era struct{ lost atomic.Int64 } // when it ended, Unix nanoseconds; 0 while it lasts
 
 func newEntry(key, value string, rec *Record, item store.Item, at *era) *entry {
-	e := &entry{key: key, value: value, tags: item.Tags, record: rec, era: at, ends: math.MaxInt64}
+	e := &entry{key: key, value: value, tags: item.Tags, record: rec, era: at, ends: math.MaxInt64, next: &tries{}}
 	e.expires.Store(item.Expires.UnixNano())
 	if rec.Refresh == "" {
 		return e
@@ -121,6 +121,9 @@ func (s *seen) put(e *entry, mark uint64) {
 	}
 	if len(s.keys) >= maxSeen {
 		s.shrink()
+	}
+	if old := s.get(e.value); old != nil && old.renewed == e.renewed {
+		e.next = old.next
 	}
 	s.entries.Store(e.value, e)
 	s.keys[e.key] = e.value

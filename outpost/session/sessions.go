@@ -28,6 +28,7 @@ type Options struct {
 type Sessions struct {
 	known
 	lanes lanes
+	self  []byte // names this process, in this life, in its claims
 }
 
 // New answers Sessions kept in st; keys are as for Rekey. If st is a
@@ -39,7 +40,7 @@ func New(st store.Store, keys [][]byte, o Options) *Sessions {
 	if o.Observe == nil {
 		o.Observe = func(Renewal) {}
 	}
-	s := &Sessions{known: known{store: st, seen: newSeen(), opts: o}}
+	s := &Sessions{known: known{store: st, seen: newSeen(), opts: o}, self: []byte(rand.Text())}
 	s.Rekey(keys)
 	if w, ok := st.(store.Watcher); ok {
 		w.Watch(s.changed)
