@@ -143,7 +143,7 @@ func nginxAilments() []ailment {
 			},
 		},
 		{
-			name: "external_url has another port", front: nginx, want: "address", proxy: instead("$host:{port}", "$host"),
+			name: "external_url has another port", front: nginx, want: "address", proxy: instead("app.example.test:{port}", "app.example.test"),
 			document: instead("external_url: {app}", "external_url: http://"+appHost+":1"),
 		},
 		{name: "the program is told another scheme", front: nginx, want: "forwarded-proto", proxy: func(_ *patient, text string) string {
