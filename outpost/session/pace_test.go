@@ -71,6 +71,12 @@ func (i *slow) Refresh(ctx context.Context, g *outpost.Grant) (*outpost.Grant, e
 	return i.rotating.Refresh(ctx, g)
 }
 
+// times answers when it was asked.
+func (i *slow) times() (at []time.Time) {
+	i.set(func() { at = slices.Clone(i.at) })
+	return at
+}
+
 // However long an issuer takes to say nothing, it is asked after 2 seconds, 4
 // and so on up to a minute, each time within a fifth of that and as long as it
 // takes itself.
@@ -82,12 +88,13 @@ func TestASlowSilenceIsAskedMoreAndMoreSeldomToo(t *testing.T) {
 				f.issuer.silent, f.issuer.partial = !partial, partial
 				f.ask(i)
 				f.use(f.signIn("alice"), 10*time.Minute, "old")
-				if n := len(i.at); n < 9 || n > 16 {
+				at := i.times()
+				if n := len(at); n < 9 || n > 16 {
 					t.Errorf("partial %t, an answer takes %v: asked %d times in 10 minutes", partial, took, n)
 				}
-				for n := 1; n < len(i.at); n++ {
+				for n := 1; n < len(at); n++ {
 					want := min(2*time.Second<<(n-1), time.Minute)
-					gap := i.at[n].Sub(i.at[n-1]) - took
+					gap := at[n].Sub(at[n-1]) - took
 					if gap < want*3/4 || gap > want*5/4+3*time.Second {
 						t.Errorf("partial %t, an answer takes %v: waited %v before try %d, want about %v", partial, took, gap, n+1, want)
 					}
@@ -114,10 +121,10 @@ func TestARefreshComesBeforeTheAccessTokenEnds(t *testing.T) {
 			f.ask(i)
 			begun := time.Now()
 			f.use(f.signIn("alice"), 3*want+time.Minute, "old", "")
-			if len(i.at) < 3 {
-				t.Fatalf("life %v: asked %d times", life, len(i.at))
+			if len(i.times()) < 3 {
+				t.Fatalf("life %v: asked %d times", life, len(i.times()))
 			}
-			for n, at := range i.at[:3] {
+			for n, at := range i.times()[:3] {
 				if gap := at.Sub(begun); gap < want || gap > want+time.Second {
 					t.Errorf("life %v: refresh %d after %v, want %v", life, n+1, gap, want)
 				}
@@ -184,8 +191,8 @@ func TestARefreshTokenThatIsTooLong(t *testing.T) {
 			alice := f.signIn("alice")
 			f.use(alice, 30*time.Minute, "old", "new")
 			f.want(0, alice, map[bool]string{false: "new", true: "old"}[partial])
-			if len(i.at) != 1 {
-				t.Errorf("partial %t: asked %d times", partial, len(i.at))
+			if len(i.times()) != 1 {
+				t.Errorf("partial %t: asked %d times", partial, len(i.times()))
 			}
 		})
 	}
@@ -200,7 +207,7 @@ func TestAnAnswerThatHasNoRoom(t *testing.T) {
 		f.issuer.groups = slices.Repeat([]string{strings.Repeat("g", 100)}, 700)
 		alice := f.signIn("alice")
 		f.use(alice, 20*time.Minute, "old")
-		if n := len(i.at); n < 10 || n > 30 {
+		if n := len(i.times()); n < 10 || n > 30 {
 			t.Errorf("asked %d times in 20 minutes", n)
 		}
 		f.mu.Lock()
