@@ -29,7 +29,8 @@
 // that finds it due is answered with what is known. In the background, one
 // process of all (store.Claimer) reads the record once more, asks the issuer
 // and writes what it said (store.Replacer), trying again while the store is
-// silent; the claim outlives that. Only the process that holds the claim uses a
+// silent; the claim outlives that. A claim that was made though the store did
+// not say so is found again by the process that asked for it. Only the process that holds the claim uses a
 // refresh token, and only the one that it read under the claim. A session that
 // was ended meanwhile does not come back. The issuer's "no" ends the session; its
 // silence does not, and is tried again later and later, up to a minute apart.

@@ -147,20 +147,7 @@ func TestSnippet(t *testing.T) {
 		"gateway remote":       {"gateway-api", site(t, "remote", *single(t).App), []string{`- "remote-user"`}, []string{"x-auth-username"}},
 		"ingress token":        {"ingress-nginx", passing(single(t)), nil, []string{"Authorization"}},
 	} {
-		got, err := Snippet(c.snippet, c.site)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		for _, want := range c.has {
-			if !strings.Contains(got, want) {
-				t.Errorf("%s: no %q in\n%s", name, want, got)
-			}
-		}
-		for _, unwanted := range c.hasNot {
-			if strings.Contains(got, unwanted) {
-				t.Errorf("%s: %q in\n%s", name, unwanted, got)
-			}
-		}
+		says(t, name, c.snippet, c.site, c.has, c.hasNot)
 	}
 }
 
@@ -210,23 +197,29 @@ func TestSnippetBesideOthers(t *testing.T) {
 		"Traefik's CRDs":   {"traefik-crd", team, nil, []string{"      priority: 23\n"}, nil},
 		"Traefik, a host":  {"traefik", bare, nil, []string{"rule: Host(`example.com`)\n      middlewares"}, nil},
 	} {
-		got, err := Snippet(c.snippet, Site{App: c.app, Listen: ":9000", Prefix: "/akprox", Others: c.others})
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		for _, want := range c.has {
-			if !strings.Contains(got, want) {
-				t.Errorf("%s: no %q in\n%s", name, want, got)
-			}
-		}
-		for _, unwanted := range c.hasNot {
-			if strings.Contains(got, unwanted) {
-				t.Errorf("%s: %q in\n%s", name, unwanted, got)
-			}
-		}
+		says(t, name, c.snippet, Site{App: c.app, Listen: ":9000", Prefix: "/akprox", Others: c.others}, c.has, c.hasNot)
 	}
 	if shortest := "Host(`" + bare.External.Host + "`)"; len(shortest) <= 18 {
 		t.Errorf("%s does not win over the domain by its length", shortest)
+	}
+}
+
+// says holds what a snippet has in it, and what it has not.
+func says(t *testing.T, name, snippet string, site Site, has, hasNot []string) {
+	t.Helper()
+	got, err := Snippet(snippet, site)
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+	for _, want := range has {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s: no %q in\n%s", name, want, got)
+		}
+	}
+	for _, unwanted := range hasNot {
+		if strings.Contains(got, unwanted) {
+			t.Errorf("%s: %q in\n%s", name, unwanted, got)
+		}
 	}
 }
 

@@ -161,7 +161,7 @@ type refusal struct {
 func (c *call) obey(provider string, told *outpost.Logout) (string, error) {
 	sum := sha256.Sum256([]byte(provider + "\n" + told.ID))
 	key := prefix + base64.RawURLEncoding.EncodeToString(sum[:])
-	switch err := c.claim(key, told.Expires); {
+	switch err := c.claim(key); {
 	case errors.Is(err, errReplayed):
 		return words.OldLogout, err
 	case err != nil:
@@ -190,15 +190,12 @@ var (
 )
 
 // claim notes that a token is being used, for as long as this call may take.
-func (c *call) claim(key string, expires time.Time) error {
+func (c *call) claim(key string) error {
 	claimer, ok := c.Store.(store.Claimer)
 	if !ok {
 		return errNoClaims
 	}
-	if end := c.Now().Add(2 * patience); end.Before(expires) {
-		expires = end
-	}
-	first, err := claimer.Claim(c.ctx, key, store.Item{Expires: expires})
+	first, err := claimer.Claim(c.ctx, key, store.Item{Expires: c.Now().Add(2 * patience)})
 	if first || err != nil {
 		return err
 	}
